@@ -1,0 +1,198 @@
+//! Ids: one newtype per thing, so that no two kinds can be confused.
+//!
+//! Ids are UUID v7 and so sort by creation; an organization's is v4, because a
+//! public client refuses others. Text becomes an id once, at the edge.
+
+use super::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{fmt, str::FromStr};
+use uuid::Uuid;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// Wraps a UUID that is known to name this kind of thing.
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// The bytes, which sort as the ids do.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// The id with these bytes.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, uuid::Error> {
+                Uuid::try_parse(text).map(Self)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// Who owns workspaces and machine keys. UUID v4.
+    OrganizationId
+    /// A tenant: the isolation boundary.
+    WorkspaceId
+    /// A customer's account at a destination.
+    ConnectionId
+    /// Event name → connection and action.
+    RuleId
+    /// Something that happened.
+    EventId
+    /// One event × one rule.
+    DeliveryId
+    /// One try at a delivery.
+    AttemptId
+}
+
+impl OrganizationId {
+    /// A new random id.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl EventId {
+    /// When the event was accepted, to the millisecond, as far as the id tells.
+    pub fn time(self) -> Timestamp {
+        let b = self.0.as_bytes();
+        Timestamp::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]])
+    }
+
+    /// The smallest id an event accepted at `moment` can have: a bound for scans.
+    pub fn first_at(moment: Timestamp) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&moment.to_be_bytes()[2..]);
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl DeliveryId {
+    /// The one delivery of this event by this rule. The same every time it is asked,
+    /// so that routing repeated after a crash names the delivery as before.
+    pub fn of(event: EventId, rule: RuleId) -> Self {
+        Self(derived(b"delivery", event.as_bytes(), event.as_bytes(), rule.as_bytes()))
+    }
+}
+
+impl AttemptId {
+    /// The `number`-th attempt (from 1) at this delivery.
+    pub fn of(delivery: DeliveryId, number: u32) -> Self {
+        Self(derived(b"attempt", delivery.as_bytes(), delivery.as_bytes(), &number.to_be_bytes()))
+    }
+}
+
+/// A UUID in version 7 layout with `time_of`'s time, the rest hashed from what names it.
+fn derived(kind: &[u8], time_of: &[u8; 16], whole: &[u8], part: &[u8]) -> Uuid {
+    let hash = Sha256::new().chain_update(kind).chain_update(whole).chain_update(part).finalize();
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&time_of[..6]);
+    bytes[6..].copy_from_slice(&hash[..10]);
+    uuid::Builder::from_bytes(bytes)
+        .with_version(uuid::Version::SortRand)
+        .with_variant(uuid::Variant::RFC4122)
+        .into_uuid()
+}
+
+/// Makes version 7 ids that sort in the order they were made, also when the
+/// wall clock stands still or is set back.
+#[derive(Debug, Default)]
+pub struct IdSource(parking_lot::Mutex<LastId>);
+
+#[derive(Debug, Default)]
+struct LastId {
+    ms: u64,
+    counter: u32,
+}
+
+/// Counter values a millisecond has room for before the source borrows from the next one.
+const IDS_PER_MS: u32 = 1 << 18;
+
+impl IdSource {
+    /// A source whose ids all sort after those of `moment`.
+    pub fn starting_after(moment: Timestamp) -> Self {
+        Self(parking_lot::Mutex::new(LastId { ms: moment.as_unsigned(), counter: IDS_PER_MS }))
+    }
+
+    /// The next id, at `now` or right after the last one made if that was later.
+    pub fn next(&self, now: Timestamp) -> Uuid {
+        let mut last = self.0.lock();
+        if now.as_unsigned() > last.ms {
+            *last = LastId { ms: now.as_unsigned(), counter: 0 };
+        } else if last.counter >= IDS_PER_MS {
+            *last = LastId { ms: last.ms + 1, counter: 0 };
+        }
+        let (ms, counter) = (last.ms, last.counter);
+        last.counter += 1;
+        drop(last);
+        // 48 bits of time, 18 of counter (12 beside the version, 6 beside the variant), 56 random.
+        let random = rand::random::<u64>() & ((1 << 56) - 1);
+        let high = (ms << 16) | u64::from(counter >> 6);
+        let low = (u64::from(counter & 0x3f) << 56) | random;
+        uuid::Builder::from_u128((u128::from(high) << 64) | u128::from(low))
+            .with_version(uuid::Version::SortRand)
+            .with_variant(uuid::Variant::RFC4122)
+            .into_uuid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_in_the_order_they_were_made_whatever_the_clock_does() {
+        let source = IdSource::default();
+        let clock = [5, 5, 5, 900, 3, 3, 901].map(|s| Timestamp(1_773_576_000_000 + s));
+        let ids: Vec<Uuid> = clock.iter().cycle().take(2_000).map(|now| source.next(*now)).collect();
+        assert!(ids.is_sorted());
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
+    }
+
+    #[test]
+    fn a_full_millisecond_borrows_from_the_next() {
+        let source = IdSource::default();
+        let ids: Vec<Uuid> = (0..IDS_PER_MS + 10).map(|_| source.next(Timestamp(1_000))).collect();
+        assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn an_event_id_tells_its_time() {
+        let now = Timestamp(1_773_576_000_123);
+        let id = EventId::from_uuid(IdSource::default().next(now));
+        assert_eq!(id.time(), now);
+        assert!(EventId::first_at(now) <= id && id < EventId::first_at(Timestamp(now.0 + 1)));
+    }
+
+    #[test]
+    fn a_delivery_has_one_id() {
+        let source = IdSource::default();
+        let event = EventId::from_uuid(source.next(Timestamp(1_000)));
+        let [one, two] = [(); 2].map(|()| RuleId::from_uuid(source.next(Timestamp(1_000))));
+        assert_eq!(DeliveryId::of(event, one), DeliveryId::of(event, one));
+        assert_ne!(DeliveryId::of(event, one), DeliveryId::of(event, two));
+        let delivery = DeliveryId::of(event, one);
+        assert_ne!(AttemptId::of(delivery, 1), AttemptId::of(delivery, 2));
+    }
+}

@@ -1,0 +1,13 @@
+//! Data and decisions, pure: no IO, no async, no clock.
+
+pub mod condition;
+pub mod connection;
+pub mod delivery;
+pub mod event;
+pub mod ids;
+pub mod key;
+pub mod retry;
+pub mod rule;
+pub mod secret;
+pub mod timestamp;
+pub mod workspace;
