@@ -1,3 +1,4 @@
 pub mod clock;
+pub mod destinations;
 pub mod domain;
 pub mod transport;

@@ -1,0 +1,126 @@
+//! What an HTTP answer means for a delivery: the usual reading, for destinations without a better one.
+
+use crate::{
+    domain::{
+        delivery::{Outcome, Report},
+        timestamp::Timestamp,
+    },
+    transport::{Response, SendError, redact::Redactor, retry_after},
+};
+use reqwest::StatusCode;
+
+/// What a status says about the attempt.
+///
+/// 2xx and 3xx are success: redirects are answers and are not followed. 401 and 403 blame the
+/// credentials if there are any. 408 and 425 say that the same request may succeed later, so they
+/// are read like a server's error and tried again, unlike all other 4xx.
+pub const fn outcome(status: u16, has_credentials: bool) -> Outcome {
+    match status {
+        200..400 => Outcome::Delivered,
+        401 | 403 if has_credentials => Outcome::AuthFailed,
+        429 => Outcome::RateLimited,
+        408 | 425 => Outcome::RejectedServerError,
+        400..500 => Outcome::RejectedClientError,
+        _ => Outcome::RejectedServerError,
+    }
+}
+
+/// The report of an attempt that was one request. Failed answers are kept, without our secrets.
+pub fn report(
+    answer: Result<Response, SendError>,
+    has_credentials: bool,
+    redactor: &Redactor,
+    now: Timestamp,
+) -> Report {
+    let response = match answer {
+        Ok(response) => response,
+        Err(err) => return failed(err.outcome(), err.to_string()),
+    };
+    let status = response.status.as_u16();
+    let outcome = outcome(status, has_credentials);
+    let retry_after = match status {
+        429 => retry_after::asked(&response.headers, now),
+        503 => retry_after::retry_after(&response.headers, now),
+        _ => None,
+    };
+    let kept = (outcome != Outcome::Delivered).then(|| redactor.capture(&response));
+    let message = message(response.status, outcome);
+    Report { outcome, http_status: Some(status), message, retry_after, response: kept }
+}
+
+/// A report without an answer.
+pub fn failed(outcome: Outcome, message: String) -> Report {
+    Report { outcome, http_status: None, message, retry_after: None, response: None }
+}
+
+fn message(status: StatusCode, outcome: Outcome) -> String {
+    let advice = match (status.as_u16(), outcome) {
+        (_, Outcome::AuthFailed) => ": check the connection's credentials",
+        (300..400, _) => "; redirects are not followed",
+        (410, _) => ": it wants no more deliveries",
+        _ => "",
+    };
+    match status.canonical_reason() {
+        Some(reason) => format!("the endpoint answered {} {reason}{advice}", status.as_u16()),
+        None => format!("the endpoint answered {}{advice}", status.as_u16()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::{HeaderMap, HeaderValue};
+    use std::time::Duration;
+
+    fn answer(status: u16, retry_after: &'static str) -> Result<Response, SendError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", HeaderValue::from_static(retry_after));
+        let status = StatusCode::from_u16(status).expect("a status");
+        Ok(Response { status, headers, body: b"why".to_vec(), truncated: false })
+    }
+
+    #[test]
+    fn a_status_means_the_same_everywhere() {
+        use Outcome::*;
+        #[rustfmt::skip]
+        let cases = [
+            // status                      without credentials   with credentials
+            (&[200, 201, 202, 204, 299][..], Delivered,            Delivered),
+            (&[300, 301, 302, 304, 307, 399], Delivered,           Delivered),
+            (&[401, 403],                    RejectedClientError,  AuthFailed),
+            (&[400, 402, 404, 405, 407, 409, 410, 413, 418, 422, 499], RejectedClientError, RejectedClientError),
+            (&[408, 425],                    RejectedServerError,  RejectedServerError),
+            (&[429],                         RateLimited,          RateLimited),
+            (&[500, 501, 502, 503, 504, 599], RejectedServerError, RejectedServerError),
+            (&[100, 101, 199, 600, 999],     RejectedServerError,  RejectedServerError),
+        ];
+        for (statuses, without, with) in cases {
+            for status in statuses {
+                assert_eq!(outcome(*status, false), without, "{status}");
+                assert_eq!(outcome(*status, true), with, "{status} with credentials");
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_says_what_happened_and_keeps_failures_only() {
+        #[rustfmt::skip]
+        let cases = [
+            (200, None,    "the endpoint answered 200 OK"),
+            (302, None,    "the endpoint answered 302 Found; redirects are not followed"),
+            (401, None,    "the endpoint answered 401 Unauthorized: check the connection's credentials"),
+            (410, None,    "the endpoint answered 410 Gone: it wants no more deliveries"),
+            (429, Some(9), "the endpoint answered 429 Too Many Requests"),
+            (500, None,    "the endpoint answered 500 Internal Server Error"),
+            (503, Some(9), "the endpoint answered 503 Service Unavailable"),
+            (799, None,    "the endpoint answered 799"),
+        ];
+        for (status, wait_s, message) in cases {
+            let report = report(answer(status, "9"), true, &Redactor::default(), Timestamp(0));
+            assert_eq!(report.message, message);
+            assert_eq!(report.retry_after, wait_s.map(Duration::from_secs), "{status}");
+            assert_eq!(report.http_status, Some(status));
+            assert_eq!(report.response.is_some(), status >= 400, "{status}");
+        }
+    }
+}

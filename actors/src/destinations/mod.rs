@@ -1,0 +1,165 @@
+//! The services we can speak to: what each declares, and what is asked of it.
+//!
+//! A [`Destination`] is code and has no state; a [`Prepared`] is one connection's settings made
+//! ready, so that what can be done once is not done for each attempt. Destinations know nothing
+//! of actors and stores: when to try again is decided elsewhere, from the [`Report`].
+
+pub mod answer;
+pub mod outgoing;
+pub mod spec;
+pub mod webhook;
+
+use crate::{
+    domain::{delivery::Report, timestamp::Timestamp},
+    transport::{Http, address::AddressPolicy},
+};
+use async_trait::async_trait;
+use outgoing::Outgoing;
+use serde_json::{Map, Value};
+use spec::Spec;
+use std::time::Duration;
+
+/// All destinations, in the order of the catalogue.
+pub static ALL: [&dyn Destination; 1] = [&webhook::Webhook];
+
+/// What a secret is shown as. Sent back, it stands for the stored one.
+pub const MASK: &str = "••••••••";
+
+/// The destination of this kind, such as `webhook`.
+pub fn find(kind: &str) -> Option<&'static dyn Destination> {
+    ALL.into_iter().find(|destination| destination.spec().kind == kind)
+}
+
+/// What is wrong with one value of a settings or action object. Never holds the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Where, from the object's root: `url`, `headers[1].name`.
+    pub param: String,
+    /// What it must be, to be read after the name: `must be a string`.
+    pub msg: String,
+}
+
+impl FieldError {
+    /// `param` is at fault because of `msg`.
+    pub fn new(param: impl Into<String>, msg: impl Into<String>) -> Self {
+        Self { param: param.into(), msg: msg.into() }
+    }
+}
+
+/// Stored settings that no longer make sense, such as those of a newer version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection's settings are not usable: {param} {msg}")]
+pub struct SettingsError {
+    pub param: String,
+    pub msg: String,
+}
+
+/// A service we can speak to.
+#[async_trait]
+pub trait Destination: Send + Sync {
+    /// What it is, what it needs, and what can be done there.
+    fn spec(&self) -> &'static Spec;
+
+    /// Judges settings as they were sent, after [`Self::merge`]. Answers them in the form they are
+    /// kept in, or everything that is wrong with them.
+    fn check(
+        &self,
+        settings: &Map<String, Value>,
+        policy: &AddressPolicy,
+    ) -> Result<Map<String, Value>, Vec<FieldError>>;
+
+    /// The settings as they may be shown.
+    fn masked(&self, settings: &Map<String, Value>) -> Map<String, Value> {
+        mask_fields(self.spec(), settings)
+    }
+
+    /// What was sent, with the stored secrets wherever [`MASK`] stands for them.
+    fn merge(&self, sent: &Map<String, Value>, stored: &Map<String, Value>) -> Map<String, Value> {
+        unmask_fields(self.spec(), sent, stored)
+    }
+
+    /// Judges a rule's action and its inputs.
+    fn check_action(&self, metadata: &Map<String, Value>) -> Result<(), Vec<FieldError>> {
+        self.spec().check_action(metadata)
+    }
+
+    /// Makes one connection ready to deliver: once, not for each attempt.
+    fn prepare(&self, settings: &Map<String, Value>) -> Result<Box<dyn Prepared>, SettingsError>;
+
+    /// Tries the settings out when they are saved. The error is one sentence for a person.
+    async fn probe(
+        &self,
+        _settings: &Map<String, Value>,
+        _http: &Http,
+        _now: Timestamp,
+        _timeout: Duration,
+    ) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// One connection, ready to deliver.
+#[async_trait]
+pub trait Prepared: Send + Sync {
+    /// One attempt. Takes no longer than `out.timeout`, and never fails otherwise than by its report.
+    async fn deliver(&self, out: &Outgoing<'_>, http: &Http) -> Report;
+}
+
+fn mask_fields(spec: &Spec, settings: &Map<String, Value>) -> Map<String, Value> {
+    let mut shown = settings.clone();
+    for field in spec.secret_fields() {
+        if let Some(value) = shown.get_mut(field.key)
+            && value.as_str() != Some("")
+            && !value.is_null()
+        {
+            *value = Value::from(MASK);
+        }
+    }
+    shown
+}
+
+fn unmask_fields(spec: &Spec, sent: &Map<String, Value>, stored: &Map<String, Value>) -> Map<String, Value> {
+    let mut merged = sent.clone();
+    for field in spec.secret_fields() {
+        if let Some(value) = merged.get_mut(field.key)
+            && value.as_str() == Some(MASK)
+            && let Some(kept) = stored.get(field.key)
+        {
+            *value = kept.clone();
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_destination_is_declared_consistently() {
+        let mut kinds = HashSet::new();
+        for destination in ALL {
+            let spec = destination.spec();
+            assert!(kinds.insert(spec.kind), "{} is declared twice", spec.kind);
+            assert_eq!(find(spec.kind).map(|found| found.spec().kind), Some(spec.kind));
+            let keys: HashSet<&str> = spec.fields.iter().map(|field| field.key).collect();
+            assert_eq!(keys.len(), spec.fields.len(), "{}: a setting is declared twice", spec.kind);
+            for field in spec.fields {
+                let depends_on = field.depends_on.map(|(key, _)| key);
+                assert!(depends_on.is_none_or(|key| keys.contains(key)), "{}.{}", spec.kind, field.key);
+            }
+            assert!(!spec.actions.is_empty(), "{} can do nothing", spec.kind);
+            for action in spec.actions {
+                assert_eq!(spec.action(action.key).map(|found| found.key), Some(action.key));
+            }
+            assert!(
+                destination.check_action(&Map::new()).is_err(),
+                "{}: a rule without an action",
+                spec.kind
+            );
+            assert!(destination.masked(&Map::new()).is_empty());
+        }
+        assert!(find("no such thing").is_none());
+    }
+}

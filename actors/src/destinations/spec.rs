@@ -1,0 +1,170 @@
+//! What a destination declares: enough for the catalogue, the forms and the masking of secrets.
+
+use super::FieldError;
+use serde_json::{Map, Value};
+
+/// A destination, declared.
+#[derive(Debug)]
+pub struct Spec {
+    /// Its kind on the wire, such as `webhook`. Never changes.
+    pub kind: &'static str,
+    /// Its name for people.
+    pub name: &'static str,
+    pub auth: Auth,
+    /// The settings of a connection.
+    pub fields: &'static [Field],
+    pub actions: &'static [ActionSpec],
+}
+
+/// How a customer's account is opened to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    None,
+    ApiKey,
+    Basic,
+    /// OAuth of this version, 1 or 2: the connection is made in a browser.
+    OAuth(u8),
+}
+
+impl Auth {
+    /// Its name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ApiKey => "api_key",
+            Self::Basic => "basic",
+            Self::OAuth(_) => "oauth",
+        }
+    }
+}
+
+/// One setting of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    pub key: &'static str,
+    pub label: &'static str,
+    pub kind: FieldKind,
+    /// Never shown again once it is saved.
+    pub secret: bool,
+    pub required: bool,
+    pub default: Option<&'static str>,
+    /// One sentence of help.
+    pub help: Option<&'static str>,
+    /// Asked for only while another setting has one of these values.
+    pub depends_on: Option<(&'static str, &'static [&'static str])>,
+}
+
+impl Field {
+    /// An optional text, to be changed with `..`.
+    pub const fn text(key: &'static str, label: &'static str) -> Self {
+        let (kind, secret, required) = (FieldKind::Text, false, false);
+        Self { key, label, kind, secret, required, default: None, help: None, depends_on: None }
+    }
+
+    /// An optional secret.
+    pub const fn secret(key: &'static str, label: &'static str) -> Self {
+        Self { kind: FieldKind::Password, secret: true, ..Self::text(key, label) }
+    }
+
+    /// A choice; the first option is the default.
+    pub const fn select(key: &'static str, label: &'static str, options: &'static [Choice]) -> Self {
+        let default = match options {
+            [first, ..] => Some(first.value),
+            [] => None,
+        };
+        Self { kind: FieldKind::Select(options), default, ..Self::text(key, label) }
+    }
+}
+
+/// How a setting is typed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    Text,
+    /// A text that must be a URL.
+    Url,
+    Password,
+    Select(&'static [Choice]),
+    /// `true` or `false`.
+    Toggle,
+    /// A list of `{name, value}`.
+    Headers,
+    /// A list of secrets, the newest first.
+    Secrets,
+}
+
+/// One option of a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub label: &'static str,
+    pub value: &'static str,
+}
+
+/// Something that can be done at a destination.
+#[derive(Debug)]
+pub struct ActionSpec {
+    /// Its name in a rule's `metadata.action`.
+    pub key: &'static str,
+    pub label: &'static str,
+    /// What it is about, such as `list`.
+    pub noun: &'static str,
+    pub description: &'static str,
+    /// What a rule has to say beside the action.
+    pub inputs: &'static [Input],
+}
+
+/// One input of an action.
+#[derive(Clone, Copy, Debug)]
+pub struct Input {
+    /// The live data it picks from, such as `lists`; its own name for typed text.
+    pub key: &'static str,
+    /// Where it is kept in the rule's metadata, such as `id`.
+    pub field: &'static str,
+    pub label: &'static str,
+    pub required: bool,
+    pub kind: InputKind,
+}
+
+/// How an input is given.
+#[derive(Clone, Copy, Debug)]
+pub enum InputKind {
+    /// One live item is picked.
+    Pick,
+    /// A live item is picked, and then one of its options, kept in this field.
+    PickOption { field: &'static str },
+    /// Text is typed, on one line or several.
+    Text { several_lines: bool, placeholder: Option<&'static str> },
+}
+
+impl Spec {
+    /// The settings that hold one secret text each.
+    pub fn secret_fields(&self) -> impl Iterator<Item = &'static Field> {
+        self.fields.iter().filter(|field| field.secret && field.kind == FieldKind::Password)
+    }
+
+    /// The action of this name.
+    pub fn action(&self, key: &str) -> Option<&'static ActionSpec> {
+        self.actions.iter().find(|action| action.key == key)
+    }
+
+    /// Refuses an action that does not exist, and one that lacks a required input.
+    pub fn check_action(&self, metadata: &Map<String, Value>) -> Result<(), Vec<FieldError>> {
+        let Some(action) = metadata.get("action").and_then(Value::as_str).and_then(|key| self.action(key))
+        else {
+            let known: Vec<&str> = self.actions.iter().map(|action| action.key).collect();
+            return Err(vec![FieldError::new("action", format!("must be one of: {}", known.join(", ")))]);
+        };
+        let is_missing = |field: &str| {
+            let value = metadata.get(field).unwrap_or(&Value::Null);
+            value.is_null() || value.as_str().is_some_and(str::is_empty)
+        };
+        let missing = action.inputs.iter().filter(|input| input.required).flat_map(|input| {
+            let option = match input.kind {
+                InputKind::PickOption { field } => Some(field),
+                InputKind::Pick | InputKind::Text { .. } => None,
+            };
+            [Some(input.field), option].into_iter().flatten().filter(|field| is_missing(field))
+        });
+        let errors: Vec<FieldError> = missing.map(|field| FieldError::new(field, "is required")).collect();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
