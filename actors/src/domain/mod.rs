@@ -6,6 +6,7 @@ pub mod delivery;
 pub mod event;
 pub mod ids;
 pub mod key;
+pub mod payload;
 pub mod retry;
 pub mod rule;
 pub mod secret;
