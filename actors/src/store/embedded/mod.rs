@@ -1,0 +1,3 @@
+//! The store that needs no other service: a journal, and a view of it.
+
+pub mod journal;

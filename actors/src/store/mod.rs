@@ -1,0 +1,3 @@
+//! What the engine remembers.
+
+pub mod embedded;
