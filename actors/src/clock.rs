@@ -26,6 +26,13 @@ impl Clock {
         }))
     }
 
+    /// This clock from here on at the pace of the monotonic clock, starting no earlier than `floor`:
+    /// one that is not moved when the machine's is set.
+    pub fn steady(&self, floor: Timestamp) -> Self {
+        let (start, origin) = (self.now().max(floor), tokio::time::Instant::now());
+        Self(Arc::new(move || start.after(origin.elapsed())))
+    }
+
     /// A clock that starts at `start` and moves with tokio's clock: under paused
     /// time it moves when tokio does. The returned lever sets it forward or back.
     pub fn tokio(start: Timestamp) -> (Self, ClockLever) {

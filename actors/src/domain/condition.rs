@@ -1,1 +1,533 @@
-//! Rule conditions.
+//! Conditions: which payloads a rule is for, beyond the event's name.
+//!
+//! A condition is `{"all": […]}`, `{"any": […]}`, `{"not": {…}}` or `{"path": "user.plan", "op": "eq", "value": "pro"}`.
+//!
+//! | op | holds if the value at the path |
+//! | --- | --- |
+//! | `eq`, `ne` | is, or is not, `value` (any scalar). A missing one equals nothing, not even `null` |
+//! | `gt` `gte` `lt` `lte` | is a number or string that compares so with `value`; strings by code point |
+//! | `in`, `not_in` | is, or is not, one of the scalars in `value`. A missing one is in nothing |
+//! | `contains` | is a string with `value` in it, or an array with the scalar `value` among its elements |
+//! | `starts_with`, `ends_with` | is a string that does |
+//! | `exists` | is there, even as `null`; with `"value": false`, is not there |
+//! | `matches` | is a string that the regular expression finds; see <https://docs.rs/regex/#syntax> |
+//!
+//! Integers up to 64 bits compare exactly, and `1` equals `1.0`; other numbers compare as 64-bit floats.
+
+use regex::{Regex, RegexBuilder};
+use serde_json::{Map, Number, Value};
+use std::{cmp::Ordering, fmt::Write};
+
+/// How deep `all`, `any` and `not` may nest.
+pub const DEPTH_MAX: usize = 8;
+/// Comparisons in one condition.
+pub const LEAVES_MAX: usize = 100;
+/// Bytes of a path, and of a regular expression.
+pub const PATH_BYTES_MAX: usize = 128;
+pub const PATTERN_BYTES_MAX: usize = 512;
+/// Characters of the sentence that says why a condition does not hold.
+pub const MISS_CHARS_MAX: usize = 200;
+/// Memory a compiled regular expression may take, in bytes.
+const REGEX_BYTES_MAX: usize = 256 * 1_024;
+/// Characters shown of a value.
+const SHOWN_CHARS_MAX: usize = 40;
+
+/// A condition that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place} {msg}")]
+pub struct ConditionError {
+    /// Such as `conditions.all[1].op`.
+    pub place: String,
+    /// To be read after the place: `must be one of …`.
+    pub msg: String,
+}
+
+/// A condition, ready to be asked.
+#[derive(Clone, Debug)]
+pub struct Condition(Node);
+
+#[derive(Clone, Debug)]
+enum Node {
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+    Leaf(Leaf),
+}
+
+#[derive(Clone, Debug)]
+struct Leaf {
+    path: String,
+    test: Test,
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    Equal { value: Value, wanted: bool },
+    Compare { value: Value, op: &'static str, wanted: fn(Ordering) -> bool },
+    In { values: Vec<Value>, wanted: bool },
+    Contains(Value),
+    StartsWith(String),
+    EndsWith(String),
+    Exists(bool),
+    Matches(Regex),
+}
+
+const OPS: [&str; 13] = [
+    "eq",
+    "ne",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "in",
+    "not_in",
+    "contains",
+    "starts_with",
+    "ends_with",
+    "exists",
+    "matches",
+];
+
+impl Condition {
+    /// Understands a condition, or says what is wrong where.
+    pub fn compile(condition: &Value) -> Result<Self, ConditionError> {
+        let mut leaves = 0;
+        Compiler { leaves: &mut leaves }.node(condition, "conditions", 1).map(Self)
+    }
+
+    /// Whether it holds for a payload; if not, why, in a sentence of at most [`MISS_CHARS_MAX`] characters.
+    pub fn holds(&self, payload: &Value) -> Result<(), String> {
+        self.0.holds(payload, &mut String::from("conditions")).map_err(|miss| cut(&miss, MISS_CHARS_MAX))
+    }
+}
+
+struct Compiler<'a> {
+    leaves: &'a mut usize,
+}
+
+fn wrong(place: impl Into<String>, msg: impl Into<String>) -> ConditionError {
+    ConditionError { place: place.into(), msg: msg.into() }
+}
+
+impl Compiler<'_> {
+    fn node(&mut self, condition: &Value, place: &str, depth: usize) -> Result<Node, ConditionError> {
+        let Some(object) = condition.as_object() else { return Err(wrong(place, "must be an object")) };
+        if depth > DEPTH_MAX {
+            return Err(wrong(place, format!("must not nest deeper than {DEPTH_MAX}")));
+        }
+        match object.keys().next().map(String::as_str) {
+            Some("all") => self.list(object, "all", place, depth).map(Node::All),
+            Some("any") => self.list(object, "any", place, depth).map(Node::Any),
+            Some("not") => {
+                only(object, &["not"], place)?;
+                let inner = self.node(&object["not"], &format!("{place}.not"), depth + 1)?;
+                Ok(Node::Not(Box::new(inner)))
+            }
+            Some("path" | "op" | "value") => self.leaf(object, place).map(Node::Leaf),
+            _ => Err(wrong(place, "must have all, any, not, or path and op")),
+        }
+    }
+
+    fn list(
+        &mut self,
+        object: &Map<String, Value>,
+        key: &str,
+        place: &str,
+        depth: usize,
+    ) -> Result<Vec<Node>, ConditionError> {
+        only(object, &[key], place)?;
+        let place = format!("{place}.{key}");
+        let Some(items) = object[key].as_array().filter(|items| !items.is_empty()) else {
+            return Err(wrong(place, "must be a list of at least one condition"));
+        };
+        let item = |(index, item)| self.node(item, &format!("{place}[{index}]"), depth + 1);
+        items.iter().enumerate().map(item).collect()
+    }
+
+    fn leaf(&mut self, object: &Map<String, Value>, place: &str) -> Result<Leaf, ConditionError> {
+        *self.leaves += 1;
+        if *self.leaves > LEAVES_MAX {
+            return Err(wrong(place, format!("is more than the {LEAVES_MAX} comparisons a rule may have")));
+        }
+        only(object, &["path", "op", "value"], place)?;
+        let path = match object.get("path").and_then(Value::as_str) {
+            Some(path) if is_path(path) => path.to_owned(),
+            _ => {
+                return Err(wrong(
+                    format!("{place}.path"),
+                    "must be a dotted path such as user.plan or items.0.sku",
+                ));
+            }
+        };
+        let Some(op) = object
+            .get("op")
+            .and_then(Value::as_str)
+            .and_then(|op| OPS.into_iter().find(|known| *known == op))
+        else {
+            return Err(wrong(format!("{place}.op"), format!("must be one of {}", OPS.join(", "))));
+        };
+        let test = test(op, object.get("value")).map_err(|msg| wrong(format!("{place}.value"), msg))?;
+        Ok(Leaf { path, test })
+    }
+}
+
+fn test(op: &'static str, value: Option<&Value>) -> Result<Test, String> {
+    if op == "exists" {
+        return match value {
+            None => Ok(Test::Exists(true)),
+            Some(Value::Bool(wanted)) => Ok(Test::Exists(*wanted)),
+            Some(_) => Err("must be true or false with exists".to_owned()),
+        };
+    }
+    let Some(value) = value else { return Err(format!("is missing: {op} compares with it")) };
+    let scalar =
+        || if is_scalar(value) { Ok(value.clone()) } else { Err(format!("must be a scalar with {op}")) };
+    let text = || value.as_str().map(str::to_owned).ok_or_else(|| format!("must be a string with {op}"));
+    let compare = |wanted: fn(Ordering) -> bool| match value {
+        Value::Number(_) | Value::String(_) => Ok(Test::Compare { value: value.clone(), op, wanted }),
+        _ => Err(format!("must be a number or a string with {op}")),
+    };
+    let list = || match value.as_array() {
+        Some(values) if !values.is_empty() && values.iter().all(is_scalar) => Ok(values.clone()),
+        _ => Err(format!("must be a list of scalars with {op}")),
+    };
+    match op {
+        "eq" => Ok(Test::Equal { value: scalar()?, wanted: true }),
+        "ne" => Ok(Test::Equal { value: scalar()?, wanted: false }),
+        "gt" => compare(Ordering::is_gt),
+        "gte" => compare(Ordering::is_ge),
+        "lt" => compare(Ordering::is_lt),
+        "lte" => compare(Ordering::is_le),
+        "in" => Ok(Test::In { values: list()?, wanted: true }),
+        "not_in" => Ok(Test::In { values: list()?, wanted: false }),
+        "contains" => Ok(Test::Contains(scalar()?)),
+        "starts_with" => Ok(Test::StartsWith(text()?)),
+        "ends_with" => Ok(Test::EndsWith(text()?)),
+        _ => {
+            let pattern = text()?;
+            if pattern.len() > PATTERN_BYTES_MAX {
+                return Err(format!("must be at most {PATTERN_BYTES_MAX} bytes"));
+            }
+            let limited = RegexBuilder::new(&pattern)
+                .size_limit(REGEX_BYTES_MAX)
+                .dfa_size_limit(REGEX_BYTES_MAX)
+                .build();
+            limited
+                .map(Test::Matches)
+                .map_err(|_| "must be a regular expression, and not too large a one".to_owned())
+        }
+    }
+}
+
+fn only(object: &Map<String, Value>, known: &[&str], place: &str) -> Result<(), ConditionError> {
+    match object.keys().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(other) => Err(wrong(
+            place,
+            format!("must not have {} beside {}", cut(other, SHOWN_CHARS_MAX), known.join(", ")),
+        )),
+    }
+}
+
+const fn is_scalar(value: &Value) -> bool {
+    !matches!(value, Value::Array(_) | Value::Object(_))
+}
+
+/// A dotted path: a name first, then names and indexes.
+fn is_path(path: &str) -> bool {
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    path.len() <= PATH_BYTES_MAX
+        && path.split('.').all(is_word)
+        && !path.starts_with(|first: char| first.is_ascii_digit())
+}
+
+/// The value at a dotted path: members of objects, elements of arrays.
+pub fn at_path<'a>(payload: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(payload, |value, part| match value {
+        Value::Object(object) => object.get(part),
+        Value::Array(array) => array.get(part.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+impl Node {
+    /// `place` is where this node stands; it is put back as it was.
+    fn holds(&self, payload: &Value, place: &mut String) -> Result<(), String> {
+        let at = |place: &mut String, part: std::fmt::Arguments<'_>, node: &Self| {
+            let before = place.len();
+            let _ = place.write_fmt(part);
+            let result = node.holds(payload, place);
+            place.truncate(before);
+            result
+        };
+        match self {
+            Self::All(nodes) => {
+                nodes.iter().enumerate().try_for_each(|(i, node)| at(place, format_args!(".all[{i}]"), node))
+            }
+            Self::Any(nodes) => {
+                let holds = |(i, node)| at(place, format_args!(".any[{i}]"), node).is_ok();
+                let any = nodes.iter().enumerate().any(holds);
+                if any { Ok(()) } else { Err(format!("{place}.any: none of its {} holds", nodes.len())) }
+            }
+            Self::Not(node) => match at(place, format_args!(".not"), node) {
+                Ok(()) => Err(format!("{place}.not: what it excludes holds")),
+                Err(_) => Ok(()),
+            },
+            Self::Leaf(leaf) => {
+                let found = at_path(payload, &leaf.path);
+                if leaf.test.holds(found) {
+                    return Ok(());
+                }
+                let found = found.map_or_else(|| "nothing".to_owned(), shown);
+                Err(format!("{place}: {} {} does not hold, found {found}", leaf.path, leaf.test.shown()))
+            }
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, found: Option<&Value>) -> bool {
+        match self {
+            Self::Equal { value, wanted } => found.is_some_and(|found| equal(found, value)) == *wanted,
+            Self::Compare { value, wanted, .. } => {
+                found.and_then(|found| compare(found, value)).is_some_and(wanted)
+            }
+            Self::In { values, wanted } => {
+                found.is_some_and(|found| values.iter().any(|value| equal(found, value))) == *wanted
+            }
+            Self::Contains(value) => match found {
+                Some(Value::String(text)) => value.as_str().is_some_and(|part| text.contains(part)),
+                Some(Value::Array(elements)) => elements.iter().any(|element| equal(element, value)),
+                _ => false,
+            },
+            Self::StartsWith(part) => {
+                found.and_then(Value::as_str).is_some_and(|text| text.starts_with(part))
+            }
+            Self::EndsWith(part) => found.and_then(Value::as_str).is_some_and(|text| text.ends_with(part)),
+            Self::Exists(wanted) => found.is_some() == *wanted,
+            Self::Matches(regex) => found.and_then(Value::as_str).is_some_and(|text| regex.is_match(text)),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Equal { value, wanted } => {
+                format!("{} {}", if *wanted { "eq" } else { "ne" }, shown(value))
+            }
+            Self::Compare { value, op, .. } => format!("{op} {}", shown(value)),
+            Self::In { values, wanted } => {
+                format!("{} {}", if *wanted { "in" } else { "not_in" }, shown(&Value::from(values.clone())))
+            }
+            Self::Contains(value) => format!("contains {}", shown(value)),
+            Self::StartsWith(part) => format!("starts_with {}", shown(&Value::from(part.as_str()))),
+            Self::EndsWith(part) => format!("ends_with {}", shown(&Value::from(part.as_str()))),
+            Self::Exists(wanted) => format!("exists {wanted}"),
+            Self::Matches(regex) => format!("matches {}", shown(&Value::from(regex.as_str()))),
+        }
+    }
+}
+
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => compare_numbers(a, b) == Some(Ordering::Equal),
+        _ => is_scalar(a) && a == b,
+    }
+}
+
+fn compare(a: &Value, b: &Value) -> Option<Ordering> {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => compare_numbers(a, b),
+        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
+        _ => None,
+    }
+}
+
+fn compare_numbers(a: &Number, b: &Number) -> Option<Ordering> {
+    let integer = |n: &Number| n.as_i64().map(i128::from).or_else(|| n.as_u64().map(i128::from));
+    match (integer(a), integer(b)) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "an object".to_owned(),
+        Value::Array(elements) if !elements.iter().all(is_scalar) => "a list".to_owned(),
+        Value::String(text) => Value::from(cut(text, SHOWN_CHARS_MAX)).to_string(),
+        Value::Array(elements) => {
+            cut(&Value::from(elements[..elements.len().min(8)].to_vec()).to_string(), SHOWN_CHARS_MAX)
+        }
+        scalar => cut(&scalar.to_string(), SHOWN_CHARS_MAX),
+    }
+}
+
+/// The first `chars` characters, with a sign that there was more.
+fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars.saturating_sub(1)) {
+        Some((at, last)) if text.len() > at + last.len_utf8() => format!("{}…", &text[..at]),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn each_op_holds_as_its_table_says() {
+        let payload = json!({
+            "plan": "pro", "seats": 3, "price": 9.5, "big": 9_007_199_254_740_993_u64, "none": null,
+            "tags": ["new", 7], "user": {"name": "Zoë", "roles": [{"id": "admin"}]},
+        });
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"path": "plan", "op": "eq", "value": "pro"}),                     true),
+            (json!({"path": "plan", "op": "eq", "value": "PRO"}),                     false),
+            (json!({"path": "plan", "op": "ne", "value": "free"}),                    true),
+            (json!({"path": "gone", "op": "ne", "value": "free"}),                    true),
+            (json!({"path": "gone", "op": "eq", "value": null}),                      false),
+            (json!({"path": "none", "op": "eq", "value": null}),                      true),
+            (json!({"path": "seats", "op": "eq", "value": 3.0}),                      true),
+            (json!({"path": "seats", "op": "eq", "value": "3"}),                      false),
+            (json!({"path": "seats", "op": "gt", "value": 2}),                        true),
+            (json!({"path": "seats", "op": "gte", "value": 3}),                       true),
+            (json!({"path": "price", "op": "lt", "value": 10}),                       true),
+            (json!({"path": "price", "op": "lte", "value": 9}),                       false),
+            (json!({"path": "plan", "op": "gt", "value": 2}),                         false),
+            (json!({"path": "plan", "op": "gt", "value": "or"}),                      true),
+            (json!({"path": "big", "op": "eq", "value": 9_007_199_254_740_992_u64}),  false),
+            (json!({"path": "plan", "op": "in", "value": ["free", "pro"]}),           true),
+            (json!({"path": "plan", "op": "not_in", "value": ["free"]}),              true),
+            (json!({"path": "gone", "op": "in", "value": [null]}),                    false),
+            (json!({"path": "gone", "op": "not_in", "value": [null]}),                true),
+            (json!({"path": "tags", "op": "contains", "value": 7.0}),                 true),
+            (json!({"path": "plan", "op": "contains", "value": "r"}),                 true),
+            (json!({"path": "seats", "op": "contains", "value": 3}),                  false),
+            (json!({"path": "user.name", "op": "starts_with", "value": "Zo"}),        true),
+            (json!({"path": "user.name", "op": "ends_with", "value": "ë"}),           true),
+            (json!({"path": "user.roles.0.id", "op": "eq", "value": "admin"}),        true),
+            (json!({"path": "user.roles.1.id", "op": "exists"}),                      false),
+            (json!({"path": "none", "op": "exists", "value": true}),                  true),
+            (json!({"path": "gone", "op": "exists", "value": false}),                 true),
+            (json!({"path": "plan", "op": "matches", "value": "^p.o$"}),              true),
+            (json!({"all": [{"path": "seats", "op": "gt", "value": 1}, {"not": {"path": "plan", "op": "eq", "value": "free"}}]}), true),
+            (json!({"any": [{"path": "seats", "op": "gt", "value": 9}, {"path": "plan", "op": "eq", "value": "x"}]}), false),
+        ];
+        for (condition, expected) in cases {
+            let compiled = Condition::compile(&condition).unwrap_or_else(|err| panic!("{condition}: {err}"));
+            assert_eq!(
+                compiled.holds(&payload).is_ok(),
+                expected,
+                "{condition}: {:?}",
+                compiled.holds(&payload)
+            );
+        }
+    }
+
+    #[test]
+    fn a_malformed_condition_is_refused_with_the_place_named() {
+        let nested =
+            (0..DEPTH_MAX).fold(json!({"path": "a", "op": "exists"}), |inner, _| json!({"not": inner}));
+        let many = json!({"all": vec![json!({"path": "a", "op": "exists"}); LEAVES_MAX + 1]});
+        #[rustfmt::skip]
+        let cases = [
+            (json!("plan = pro"),                                            "conditions"),
+            (json!({}),                                                      "conditions"),
+            (json!({"all": []}),                                             "conditions.all"),
+            (json!({"all": [{"path": "a", "op": "exists"}], "any": []}),     "conditions"),
+            (json!({"any": [{"path": "a", "op": "exists"}, 7]}),             "conditions.any[1]"),
+            (json!({"all": [{"path": "a", "op": "like", "value": 1}]}),      "conditions.all[0].op"),
+            (json!({"path": "a", "op": "eq"}),                               "conditions.value"),
+            (json!({"path": "a", "op": "eq", "value": {}}),                  "conditions.value"),
+            (json!({"path": "a", "op": "in", "value": "x"}),                 "conditions.value"),
+            (json!({"path": "a", "op": "gt", "value": true}),                "conditions.value"),
+            (json!({"path": "a", "op": "exists", "value": 1}),               "conditions.value"),
+            (json!({"path": "a", "op": "matches", "value": "("}),            "conditions.value"),
+            (json!({"path": "a", "op": "matches", "value": "(a{999}){999}"}), "conditions.value"),
+            (json!({"path": "$.a", "op": "exists"}),                         "conditions.path"),
+            (json!({"path": "0.a", "op": "exists"}),                         "conditions.path"),
+            (json!({"path": "a..b", "op": "exists"}),                        "conditions.path"),
+            (json!({"path": "a", "op": "exists", "case": "no"}),             "conditions"),
+            (json!({"not": [1]}),                                            "conditions.not"),
+            (many,                                                           "conditions.all[100]"),
+        ];
+        for (condition, place) in cases {
+            assert_eq!(Condition::compile(&condition).expect_err("refused").place, place, "{condition}");
+        }
+        assert!(Condition::compile(&nested).expect_err("refused").msg.contains("deeper"));
+    }
+
+    #[test]
+    fn a_miss_says_where_and_what_was_found() {
+        let condition =
+            json!({"all": [{"path": "a", "op": "exists"}, {"path": "plan", "op": "eq", "value": "pro"}]});
+        let condition = Condition::compile(&condition).expect("compiles");
+        let miss = condition.holds(&json!({"a": 1, "plan": "free"})).expect_err("misses");
+        assert_eq!(miss, r#"conditions.all[1]: plan eq "pro" does not hold, found "free""#);
+        let long = condition.holds(&json!({"a": 1, "plan": "é".repeat(10_000)})).expect_err("misses");
+        assert!(long.chars().count() <= MISS_CHARS_MAX);
+    }
+
+    fn leaf() -> impl Strategy<Value = Value> {
+        let value = prop_oneof![
+            Just(json!(1)),
+            Just(json!(1.5)),
+            Just(json!("a")),
+            Just(json!(null)),
+            Just(json!(true))
+        ];
+        let path = prop_oneof![Just("a"), Just("b"), Just("c.d"), Just("c.0")];
+        (path, prop_oneof![Just("eq"), Just("ne"), Just("contains")], value)
+            .prop_map(|(path, op, value)| json!({"path": path, "op": op, "value": value}))
+    }
+
+    fn payload() -> impl Strategy<Value = Value> {
+        let scalar = prop_oneof![
+            Just(json!(1)),
+            Just(json!(1.5)),
+            Just(json!("ab")),
+            Just(json!(null)),
+            Just(json!([1, "a"]))
+        ];
+        proptest::collection::btree_map(
+            "[abc]",
+            scalar.prop_recursive(2, 8, 2, |inner| {
+                proptest::collection::btree_map("[d0]", inner, 0..2).prop_map(|map| json!(map))
+            }),
+            0..3,
+        )
+        .prop_map(|map| json!(map))
+    }
+
+    proptest! {
+        #[test]
+        fn not_any_is_all_not(a in leaf(), b in leaf(), payload in payload()) {
+            let holds = |condition: Value| Condition::compile(&condition).expect("compiles").holds(&payload).is_ok();
+            let neither = holds(json!({"not": {"any": [a.clone(), b.clone()]}}));
+            let both_not = holds(json!({"all": [{"not": a.clone()}, {"not": b.clone()}]}));
+            prop_assert_eq!(neither, both_not);
+            prop_assert_ne!(holds(a.clone()), holds(json!({"not": a})));
+        }
+
+        #[test]
+        fn ne_is_not_eq(payload in payload(), path in "[abc]", value in prop_oneof![Just(json!(1)), Just(json!(null))]) {
+            let holds = |op: &str| {
+                let condition = json!({"path": path, "op": op, "value": value});
+                Condition::compile(&condition).expect("compiles").holds(&payload).is_ok()
+            };
+            prop_assert_ne!(holds("eq"), holds("ne"));
+        }
+
+        #[test]
+        fn no_document_makes_it_panic(text in r#"[\[\]{}",:a-z0-9. ]{0,60}"#, payload in payload()) {
+            if let Ok(condition) = serde_json::from_str(&text)
+                && let Ok(condition) = Condition::compile(&condition) {
+                let _ = condition.holds(&payload);
+            }
+        }
+    }
+}

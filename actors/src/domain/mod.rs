@@ -8,6 +8,7 @@ pub mod ids;
 pub mod key;
 pub mod payload;
 pub mod retry;
+pub mod routing;
 pub mod rule;
 pub mod secret;
 pub mod timestamp;

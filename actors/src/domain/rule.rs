@@ -1,6 +1,7 @@
 //! A rule: which events go to which connection, to do what.
 
 use super::{
+    condition::Condition,
     ids::{ConnectionId, OrganizationId, RuleId, WorkspaceId},
     timestamp::Timestamp,
 };
@@ -29,4 +30,121 @@ pub struct Rule {
     pub created_by: String,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+/// What is wrong with a rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{param}: {msg}")]
+pub struct RuleError {
+    /// The field, such as `event` or `conditions.all[1].op`.
+    pub param: String,
+    pub msg: String,
+}
+
+/// Which event names a rule is for: one name, or a pattern.
+///
+/// `*` alone is every name. In a dotted pattern a last segment `*` stands for one or more segments
+/// (`invoice.*` is for `invoice.paid` and `invoice.line.added`, not for `invoice`), one in between for exactly one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventPattern {
+    /// Exactly this name, byte for byte.
+    Name(String),
+    /// Segments; `None` is `*`.
+    Pattern(Vec<Option<String>>),
+}
+
+/// Bytes of an event name.
+pub const EVENT_NAME_CHARS_MAX: usize = 255;
+
+impl EventPattern {
+    /// Understands a name or pattern; the error is to be read after the field's name.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.trim().is_empty() {
+            return Err("must not be blank");
+        }
+        if text.chars().count() > EVENT_NAME_CHARS_MAX || text.chars().any(char::is_control) {
+            return Err("must be at most 255 characters, none of them control characters");
+        }
+        if !text.contains('*') {
+            return Ok(Self::Name(text.to_owned()));
+        }
+        let segment = |segment: &str| match segment {
+            "*" => Ok(None),
+            "" => Err("must not have empty segments beside a *"),
+            literal if literal.contains('*') => Err("must have * only as a whole segment, as in invoice.*"),
+            literal => Ok(Some(literal.to_owned())),
+        };
+        text.split('.').map(segment).collect::<Result<_, _>>().map(Self::Pattern)
+    }
+
+    /// Whether it is for this name.
+    pub fn matches(&self, name: &str) -> bool {
+        let segments = match self {
+            Self::Name(own) => return own == name,
+            Self::Pattern(segments) => segments,
+        };
+        let mut parts = name.split('.');
+        for (index, segment) in segments.iter().enumerate() {
+            let Some(part) = parts.next() else { return false };
+            match segment {
+                None if index + 1 == segments.len() => return true,
+                Some(literal) if literal != part => return false,
+                _ => {}
+            }
+        }
+        parts.next().is_none()
+    }
+}
+
+/// A rule, ready to judge events.
+#[derive(Clone, Debug)]
+pub struct CompiledRule {
+    pub rule: Rule,
+    pub pattern: EventPattern,
+    pub condition: Option<Condition>,
+}
+
+impl CompiledRule {
+    /// Understands a rule, or says what is wrong where.
+    pub fn compile(rule: &Rule) -> Result<Self, RuleError> {
+        let event = |msg: &str| RuleError { param: "event".to_owned(), msg: msg.to_owned() };
+        let pattern = EventPattern::parse(&rule.event).map_err(event)?;
+        let condition = rule.conditions.as_ref().map(Condition::compile).transpose();
+        let condition = condition.map_err(|err| RuleError { param: err.place, msg: err.msg })?;
+        Ok(Self { rule: rule.clone(), pattern, condition })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_segments() {
+        #[rustfmt::skip]
+        let cases = [
+            ("contact.created", "contact.created",    true),
+            ("contact.created", "contact.created.eu", false),
+            ("contact.created", "Contact.created",    false),
+            ("invoice.*",       "invoice.paid",       true),
+            ("invoice.*",       "invoice.line.added", true),
+            ("invoice.*",       "invoice",            false),
+            ("invoice.*",       "invoices.paid",      false),
+            ("*",               "anything at all",    true),
+            ("*",               "a.b.c",              true),
+            ("*.created",       "contact.created",    true),
+            ("*.created",       "a.b.created",        false),
+            ("a.*.c",           "a.b.c",              true),
+            ("a.*.c",           "a.b.d.c",            false),
+            ("*.*",             "a",                  false),
+            ("*.*",             "a.b.c",              true),
+        ];
+        for (pattern, name, expected) in cases {
+            let parsed = EventPattern::parse(pattern).expect(pattern);
+            assert_eq!(parsed.matches(name), expected, "{pattern} on {name}");
+        }
+        for malformed in ["", "  ", "inv*", "**", "a.**", "a..*", "*.", "a\nb", &"x".repeat(256)] {
+            assert!(EventPattern::parse(malformed).is_err(), "{malformed:?}");
+        }
+    }
 }

@@ -1,0 +1,247 @@
+//! Routing: which rules an event meets, and why it passes the others by.
+
+use super::{
+    event::Event,
+    ids::{ConnectionId, RuleId},
+    rule::{CompiledRule, EventPattern, Rule, RuleError},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{collections::HashMap, sync::Arc};
+
+/// Deliveries one event may lead to; matches beyond are recorded as passed by.
+pub const MATCHES_MAX: usize = 1_000;
+/// Rules of its name that did not match, kept with an event.
+pub const VERDICTS_MAX: usize = 200;
+
+/// A rule of the event's name that did not match.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleVerdict {
+    pub rule_id: RuleId,
+    pub connection_id: ConnectionId,
+    pub reason: String,
+}
+
+/// What became of an event at its workspace's rules.
+#[derive(Clone, Debug, Default)]
+pub struct Routing {
+    /// In order of creation.
+    pub matched: Vec<Arc<CompiledRule>>,
+    /// The first [`VERDICTS_MAX`] of them.
+    pub unmatched: Vec<RuleVerdict>,
+}
+
+/// A workspace's rules, compiled once, found by event name.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    by_name: HashMap<String, Vec<Entry>>,
+    patterns: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Compiled(Arc<CompiledRule>),
+    /// A rule that no longer compiles, as after a stricter version: it matches nothing and says so.
+    Broken(Box<Rule>, RuleError),
+}
+
+impl Entry {
+    fn rule(&self) -> &Rule {
+        match self {
+            Self::Compiled(compiled) => &compiled.rule,
+            Self::Broken(rule, _) => rule,
+        }
+    }
+}
+
+impl RuleSet {
+    /// Compiles rules. One that does not compile takes none of the others with it.
+    pub fn compile(rules: Vec<Rule>) -> Self {
+        let mut set = Self::default();
+        for rule in rules {
+            match CompiledRule::compile(&rule) {
+                Ok(compiled) => match &compiled.pattern {
+                    EventPattern::Name(name) => {
+                        set.by_name
+                            .entry(name.clone())
+                            .or_default()
+                            .push(Entry::Compiled(Arc::new(compiled)));
+                    }
+                    EventPattern::Pattern(_) => set.patterns.push(Entry::Compiled(Arc::new(compiled))),
+                },
+                Err(err) => set
+                    .by_name
+                    .entry(rule.event.clone())
+                    .or_default()
+                    .push(Entry::Broken(Box::new(rule), err)),
+            }
+        }
+        set
+    }
+
+    /// Judges an event by every rule of its name. The payload is parsed only if a condition asks.
+    pub fn route(&self, event: &Event, payload: &[u8]) -> Routing {
+        let mut parsed = Payload { bytes: payload, value: None };
+        let mut routing = Routing::default();
+        for entry in self.of_name(&event.name) {
+            let verdict = match entry {
+                Entry::Compiled(rule) => judge(rule, event, &mut parsed),
+                Entry::Broken(_, err) => Err(format!("the rule cannot be understood: {err}")),
+            };
+            match (verdict, entry) {
+                (Ok(()), Entry::Compiled(rule)) if routing.matched.len() < MATCHES_MAX => {
+                    routing.matched.push(rule.clone());
+                }
+                (Ok(()), _) => {
+                    let reason = format!("an event is delivered at most {MATCHES_MAX} times");
+                    routing.pass_by(entry.rule(), reason);
+                }
+                (Err(reason), _) => routing.pass_by(entry.rule(), reason),
+            }
+        }
+        routing
+    }
+
+    /// What becomes of an event whose judging failed by our own fault: no rule matches, and each says so.
+    pub fn faulted(&self, event: &Event) -> Routing {
+        let mut routing = Routing::default();
+        for entry in self.of_name(&event.name) {
+            routing.pass_by(entry.rule(), "an error in Weft's own code; see the server's log".to_owned());
+        }
+        routing
+    }
+
+    /// The rules of this name, in order of creation.
+    fn of_name(&self, name: &str) -> Vec<&Entry> {
+        let is_for = |entry: &&Entry| match entry {
+            Entry::Compiled(rule) => rule.pattern.matches(name),
+            Entry::Broken(..) => false,
+        };
+        let mut entries: Vec<&Entry> = self.by_name.get(name).into_iter().flatten().collect();
+        let by_name = entries.len();
+        entries.extend(self.patterns.iter().filter(is_for));
+        if entries.len() > by_name {
+            entries.sort_by_key(|entry| entry.rule().id);
+        }
+        entries
+    }
+}
+
+impl Routing {
+    fn pass_by(&mut self, rule: &Rule, reason: String) {
+        if self.unmatched.len() < VERDICTS_MAX {
+            self.unmatched.push(RuleVerdict { rule_id: rule.id, connection_id: rule.connection_id, reason });
+        }
+    }
+}
+
+struct Payload<'a> {
+    bytes: &'a [u8],
+    value: Option<Value>,
+}
+
+impl Payload<'_> {
+    fn value(&mut self) -> &Value {
+        self.value.get_or_insert_with(|| serde_json::from_slice(self.bytes).unwrap_or_default())
+    }
+}
+
+/// Whether a rule of the event's name matches; if not, why.
+fn judge(rule: &CompiledRule, event: &Event, payload: &mut Payload<'_>) -> Result<(), String> {
+    let CompiledRule { rule, condition, .. } = rule;
+    if !rule.active {
+        return Err("the rule is not active".to_owned());
+    }
+    if let Some(wanted) = rule.resource.as_ref().filter(|wanted| **wanted != event.resource) {
+        return Err(format!("resource is {:?}, the rule wants {wanted:?}", event.resource));
+    }
+    if rule.resource_id.is_some() && rule.resource_id != event.resource_id {
+        let shown =
+            |id: &Option<String>| id.as_ref().map_or_else(|| "absent".to_owned(), |id| format!("{id:?}"));
+        return Err(format!(
+            "resource_id is {}, the rule wants {}",
+            shown(&event.resource_id),
+            shown(&rule.resource_id)
+        ));
+    }
+    condition.as_ref().map_or(Ok(()), |condition| condition.holds(payload.value()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        ids::{EventId, IdSource, OrganizationId, WorkspaceId},
+        timestamp::Timestamp,
+    };
+    use serde_json::{Map, json};
+    use uuid::Uuid;
+
+    fn event(name: &str, resource: &str, resource_id: Option<&str>) -> Event {
+        Event {
+            id: EventId::from_uuid(Uuid::nil()),
+            organization_id: OrganizationId::from_uuid(Uuid::nil()),
+            workspace_id: WorkspaceId::from_uuid(Uuid::nil()),
+            name: name.to_owned(),
+            resource: resource.to_owned(),
+            resource_id: resource_id.map(str::to_owned),
+            created_by: "test".to_owned(),
+            accepted_at: Timestamp(0),
+        }
+    }
+
+    fn rule(ids: &IdSource, event: &str) -> Rule {
+        Rule {
+            id: RuleId::from_uuid(ids.next(Timestamp(1))),
+            organization_id: OrganizationId::from_uuid(Uuid::nil()),
+            workspace_id: WorkspaceId::from_uuid(Uuid::nil()),
+            connection_id: ConnectionId::from_uuid(Uuid::nil()),
+            kind: "webhook".to_owned(),
+            event: event.to_owned(),
+            resource: None,
+            resource_id: None,
+            metadata: Map::new(),
+            conditions: None,
+            active: true,
+            hidden: false,
+            created_by: "test".to_owned(),
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn an_event_says_of_each_rule_of_its_name_whether_it_matched_and_why_not() {
+        let ids = IdSource::default();
+        let plan = json!({"path": "plan", "op": "eq", "value": "pro"});
+        #[rustfmt::skip]
+        let rules = [
+            (rule(&ids, "a.b"),                                                         None),
+            (Rule { active: false, ..rule(&ids, "a.b") },                               Some("not active")),
+            (Rule { resource: Some("team".into()), ..rule(&ids, "a.b") },               Some(r#"resource is "user", the rule wants "team""#)),
+            (Rule { resource: Some("user".into()), ..rule(&ids, "a.*") },               None),
+            (Rule { resource_id: Some("2".into()), ..rule(&ids, "*") },                 Some(r#"resource_id is "1", the rule wants "2""#)),
+            (Rule { conditions: Some(plan), ..rule(&ids, "a.b") },                      Some(r#"found "free""#)),
+            (Rule { conditions: Some(json!({"like": 1})), ..rule(&ids, "a.b") },        Some("cannot be understood")),
+        ];
+        let others = [rule(&ids, "a"), rule(&ids, "b.*")];
+        let set = RuleSet::compile(rules.iter().map(|(rule, _)| rule.clone()).chain(others).collect());
+        let routing = set.route(&event("a.b", "user", Some("1")), br#"{"plan":"free"}"#);
+        let matched: Vec<_> = routing.matched.iter().map(|rule| rule.rule.id).collect();
+        let expected: Vec<_> =
+            rules.iter().filter(|(_, why)| why.is_none()).map(|(rule, _)| rule.id).collect();
+        assert_eq!(matched, expected, "in order of creation");
+        let reasons: HashMap<_, _> = routing.unmatched.into_iter().map(|v| (v.rule_id, v.reason)).collect();
+        for (rule, why) in rules.iter().filter_map(|(rule, why)| Some((rule, (*why)?))) {
+            assert!(reasons[&rule.id].contains(why), "{:?} should say {why}", reasons[&rule.id]);
+        }
+        assert_eq!(reasons.len(), 5, "rules of other names say nothing");
+    }
+
+    #[test]
+    fn the_payload_is_parsed_only_when_asked() {
+        let ids = IdSource::default();
+        let set = RuleSet::compile(vec![rule(&ids, "a")]);
+        assert_eq!(set.route(&event("a", "global", None), b"not json").matched.len(), 1);
+    }
+}
