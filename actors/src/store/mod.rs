@@ -1,3 +1,542 @@
-//! What the engine remembers.
+//! The store: the one place that remembers.
+//!
+//! A trait of product verbs, each method one transaction. Above it nobody knows a log
+//! position, a key layout or an engine. Every write carries the owner's [`Fence`], so that an
+//! owner who was replaced changes nothing.
 
 pub mod embedded;
+mod ledger;
+pub mod memory;
+mod state;
+
+use crate::domain::{
+    connection::Connection,
+    delivery::{Delivery, Next, Outcome, ResponseDetails},
+    event::{Event, Status, Tally},
+    ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, WorkspaceId},
+    key::{MachineKey, PublishableKey},
+    routing::RuleVerdict,
+    rule::Rule,
+    timestamp::Timestamp,
+    workspace::{Organization, Workspace},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Rules a workspace may have.
+pub const RULES_PER_WORKSPACE_MAX: usize = 10_000;
+/// Connections a workspace may have.
+pub const CONNECTIONS_PER_WORKSPACE_MAX: usize = 10_000;
+/// How long an idempotency key is remembered.
+pub const IDEMPOTENCY_KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+
+/// The epoch of the process that owns the store: a write under an older one is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fence(pub u64);
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Another process owns the store now.
+    #[error("this process no longer owns the store")]
+    Fenced,
+    /// No room, or the disk fails: nothing was accepted. Reads and deliveries go on.
+    #[error("{0}")]
+    Unavailable(Unavailable),
+    /// The change does not fit what is there.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The data cannot be read. The text is for the operator's log, not for callers.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
+
+/// Why nothing can be accepted at the moment. Each ends by itself once the cause is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    #[error("the disk is full: nothing was accepted; try again once there is room")]
+    DiskFull,
+    #[error("the disk fails to write: nothing was accepted; try again later")]
+    DiskFails,
+    #[error("too much is waiting to be written: nothing was accepted; try again in a moment")]
+    Busy,
+    #[error("the server is shutting down: nothing was accepted; try again in a moment")]
+    Closing,
+}
+
+/// Why a change does not fit what is there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// A workspace or connection of that name is there already.
+    #[error("{0} already exists")]
+    NameTaken(&'static str),
+    #[error("a rule with the same connection, event, resource and action already exists")]
+    DuplicateRule,
+    #[error("the connection has {0} rules; delete them first, or send force_delete")]
+    HasRules(usize),
+    #[error("{0} was changed meanwhile; read it again and repeat the change")]
+    Stale(&'static str),
+    #[error("a workspace has at most {0} {1}")]
+    TooMany(usize, &'static str),
+    #[error("the idempotency key was used for another event")]
+    IdempotencyMismatch,
+    #[error("the delivery is {}", .0.as_str())]
+    Final(Status),
+    #[error("an attempt is in flight or about to start")]
+    InFlight,
+}
+
+/// An event on its way in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewEvent {
+    pub event: Event,
+    /// As it was sent.
+    pub payload: Bytes,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What makes a repeated request the same request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// 1 to 255 visible ASCII characters.
+    pub key: String,
+    /// Hash of the request body.
+    pub fingerprint: [u8; 32],
+}
+
+/// What became of an event handed to [`Store::append_events`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is on disk.
+    New,
+    /// The same request came before; this is the event it made.
+    Repeated(Box<Event>),
+}
+
+/// Where rows are looked for: never beyond one organization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Organization(OrganizationId),
+    Workspace(WorkspaceId),
+}
+
+/// A change of configuration: what is asked for, and once it passed, what the journal keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    CreateOrganization(Organization),
+    CreateMachineKey(MachineKey),
+    /// With the publishable key it starts with.
+    CreateWorkspace(Box<(Workspace, PublishableKey)>),
+    UpdateWorkspace(Workspace),
+    CreateConnection(Connection),
+    /// `version` must be one more than the stored one.
+    UpdateConnection(Connection),
+    DeleteConnection {
+        id: ConnectionId,
+        force: bool,
+    },
+    CreateRule(Rule),
+    UpdateRule(Rule),
+    DeleteRule(RuleId),
+}
+
+/// An accepted event that no rule has judged yet.
+#[derive(Clone, Debug)]
+pub struct Unrouted {
+    /// Its place in the order of all that was accepted or configured.
+    pub sequence: u64,
+    pub event: Event,
+    pub payload: Bytes,
+}
+
+/// A workspace's rules as they stood at one sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RulesAsOf {
+    /// In creation order.
+    pub rules: Vec<Rule>,
+    /// The sequence at which they changed next, if they did.
+    pub until: Option<u64>,
+}
+
+/// What is to be routed, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct UnroutedPage {
+    pub events: Vec<Unrouted>,
+    /// The sequence of the last change to the workspace's rules: events after it meet today's rules.
+    pub rules_changed_at: u64,
+}
+
+/// The outcome of routing one event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routed {
+    pub event_id: EventId,
+    pub at: Timestamp,
+    pub matched: Vec<Matched>,
+    /// Rules of the event's name that did not match, and why.
+    pub unmatched: Vec<RuleVerdict>,
+}
+
+/// One rule that matched, as it stood when the event was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matched {
+    pub rule_id: RuleId,
+    pub connection_id: ConnectionId,
+    pub destination: String,
+    /// The rule's metadata as JSON text.
+    pub action: String,
+    pub created_by: String,
+}
+
+/// A delivery in a connection's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DueEntry {
+    pub due: Timestamp,
+    pub delivery_id: DeliveryId,
+    pub event_id: EventId,
+}
+
+/// The head of a connection's queue.
+#[derive(Clone, Debug, Default)]
+pub struct DuePage {
+    /// Due by the time asked for, earliest first.
+    pub entries: Vec<DueEntry>,
+    /// When the next one after these is due.
+    pub next: Option<Timestamp>,
+}
+
+/// What came of taking a delivery up.
+#[derive(Clone, Debug)]
+pub enum Begun {
+    /// It is yours.
+    Work(Box<Work>),
+    /// It is not due any more: canceled, or taken up already.
+    NotDue,
+    /// The connection is not as it was: read it again first.
+    ConnectionChanged,
+}
+
+/// Everything an attempt needs.
+#[derive(Clone, Debug)]
+pub struct Work {
+    pub delivery: Delivery,
+    pub event: Event,
+    pub payload: Bytes,
+}
+
+/// An attempt that came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempted {
+    pub delivery_id: DeliveryId,
+    pub event_id: EventId,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
+    pub outcome: Outcome,
+    pub http_status: Option<u16>,
+    pub message: String,
+    pub response: Option<ResponseDetails>,
+    pub next: Next,
+}
+
+/// How a connection must be spoken to after what happened, kept across restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// No attempt before this time.
+    pub paused_until: Option<Timestamp>,
+}
+
+/// What waits for a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueDepth {
+    pub waiting: u64,
+}
+
+/// What has become of an event so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSummary {
+    pub event: Event,
+    pub status: Status,
+    pub tally: Tally,
+    pub started_at: Option<Timestamp>,
+    pub completed_at: Option<Timestamp>,
+}
+
+/// An event with all that became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventDetails {
+    pub summary: EventSummary,
+    /// In rule order. A delivery in flight shows as `Processing`.
+    pub deliveries: Vec<Delivery>,
+    /// Rules of its name that did not match, and why.
+    pub unmatched: Vec<RuleVerdict>,
+}
+
+/// Which events a page shows; absent means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    pub event: Option<String>,
+    pub resource: Option<String>,
+    pub resource_id: Option<String>,
+    pub status: Option<Status>,
+}
+
+/// A page of a list, and where the next one starts if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T, Id> {
+    pub records: Vec<T>,
+    pub next: Option<Id>,
+}
+
+/// Which rules a list shows; absent means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleFilter {
+    pub event: Option<String>,
+    pub resource: Option<String>,
+    pub resource_id: Option<String>,
+}
+
+/// A workspace that has something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnfinishedWorkspace {
+    pub id: WorkspaceId,
+    /// When: now if events are unrouted, else when its earliest delivery is due.
+    pub due: Timestamp,
+}
+
+/// One kind of connection in the count of what waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueReport {
+    pub connection: Connection,
+    pub waiting: u64,
+    /// When the head of the queue is or was due.
+    pub head_due: Timestamp,
+}
+
+/// What [`Store::verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    pub events: u64,
+    pub deliveries: u64,
+    pub finished: u64,
+    pub scheduled: u64,
+    pub unrouted: u64,
+    /// What does not add up, a sentence each; at most [`VERIFY_FAULTS_MAX`].
+    pub faults: Vec<String>,
+}
+
+/// Faults a verification lists before it only counts.
+pub const VERIFY_FAULTS_MAX: usize = 1_000;
+
+/// The store. See the module's text; errors are [`StoreError`] throughout.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// This owner's fence.
+    fn fence(&self) -> Fence;
+
+    /// The latest time on record: a clock that is earlier was set back.
+    fn latest(&self) -> Timestamp;
+
+    /// Puts events on disk. When it returns `New` for one, that one survives anything.
+    /// Answers in the order given, one each. Events with an idempotency key are accepted once.
+    async fn append_events(&self, fence: Fence, events: Vec<NewEvent>) -> Vec<Result<Appended, StoreError>>;
+
+    /// Changes the configuration. On disk when it returns `Ok`.
+    async fn configure(&self, fence: Fence, change: Change) -> Result<(), StoreError>;
+
+    /// Workspaces with unrouted events or queued deliveries, after `after`, by id.
+    async fn unfinished(
+        &self,
+        after: Option<WorkspaceId>,
+        limit: usize,
+    ) -> Result<Vec<UnfinishedWorkspace>, StoreError>;
+
+    /// When the workspace next has something to do, if ever.
+    async fn next_due(&self, workspace: WorkspaceId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Connections of a workspace with queued deliveries, and when their heads are due.
+    async fn queues(&self, workspace: WorkspaceId) -> Result<Vec<(ConnectionId, Timestamp)>, StoreError>;
+
+    /// Events to route, oldest first.
+    async fn unrouted(&self, workspace: WorkspaceId, limit: usize) -> Result<UnroutedPage, StoreError>;
+
+    /// The workspace's rules as they stood when `sequence` was given out.
+    async fn rules_as_of(&self, workspace: WorkspaceId, sequence: u64) -> Result<RulesAsOf, StoreError>;
+
+    /// Remembers what was routed and queues the deliveries, all or nothing per event. An event
+    /// that is routed already is left as it is.
+    async fn record_routing(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        routed: Vec<Routed>,
+    ) -> Result<(), StoreError>;
+
+    /// What is due by `until`, earliest first, leaving out what is in flight.
+    async fn due(
+        &self,
+        workspace: WorkspaceId,
+        connection: ConnectionId,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<DuePage, StoreError>;
+
+    /// Takes a due delivery up: it shows as processing until [`Self::record_attempts`] or
+    /// [`Self::release`]. `connection_version` is the one the caller's credentials are from.
+    async fn begin(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        connection: ConnectionId,
+        connection_version: u64,
+        entry: DueEntry,
+    ) -> Result<Begun, StoreError>;
+
+    /// Lets go of all that the connection has in flight: its actor starts anew.
+    async fn release(&self, connection: ConnectionId);
+
+    /// Remembers what attempts led to. It is visible at once and on disk within 250 ms; nobody
+    /// waits for that, because losing it repeats an attempt and loses nothing.
+    async fn record_attempts(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        attempts: Vec<Attempted>,
+    ) -> Result<(), StoreError>;
+
+    /// Calls off what is queued for a connection that is gone, a page at a time. Returns how many;
+    /// fewer than `limit` means none are left.
+    async fn cancel_queued(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        connection: ConnectionId,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
+    /// How the connection must be spoken to.
+    async fn pace(&self, connection: ConnectionId) -> Result<Pace, StoreError>;
+
+    /// Remembers how the connection must be spoken to.
+    async fn record_pace(&self, fence: Fence, connection: ConnectionId, pace: Pace)
+    -> Result<(), StoreError>;
+
+    /// Makes a delivery due now, with a fresh retry schedule. Refused with
+    /// [`Refusal::InFlight`] while processing or due within a second, [`Refusal::Final`] when
+    /// completed or canceled. On disk when it returns.
+    async fn retry(
+        &self,
+        fence: Fence,
+        scope: Scope,
+        event: EventId,
+        rule: RuleId,
+        now: Timestamp,
+    ) -> Result<Delivery, StoreError>;
+
+    /// Calls off one rule's delivery, or with `rule: None` all that are not final. Refused with
+    /// [`Refusal::Final`] when there is nothing left to call off. On disk when it returns.
+    async fn cancel(
+        &self,
+        fence: Fence,
+        scope: Scope,
+        event: EventId,
+        rule: Option<RuleId>,
+        now: Timestamp,
+    ) -> Result<EventDetails, StoreError>;
+
+    /// An event with all that became of it.
+    async fn event(&self, scope: Scope, id: EventId) -> Result<Option<EventDetails>, StoreError>;
+
+    /// An event's payload, byte for byte.
+    async fn payload(&self, scope: Scope, id: EventId) -> Result<Option<Bytes>, StoreError>;
+
+    /// The response kept of a failed attempt.
+    async fn response(
+        &self,
+        scope: Scope,
+        event: EventId,
+        attempt: AttemptId,
+    ) -> Result<Option<ResponseDetails>, StoreError>;
+
+    /// Events, newest first, after (that is, older than) `after`. A page may hold fewer than `limit`
+    /// and still have a next one, when a rare filter would mean looking at too many.
+    async fn events(
+        &self,
+        scope: Scope,
+        filter: EventFilter,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Page<EventSummary, EventId>, StoreError>;
+
+    /// An organization.
+    async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, StoreError>;
+
+    /// All organizations, by id.
+    async fn organizations(
+        &self,
+        after: Option<OrganizationId>,
+        limit: usize,
+    ) -> Result<Page<Organization, OrganizationId>, StoreError>;
+
+    /// A machine key by its access key.
+    async fn machine_key(&self, access_key: &str) -> Result<Option<MachineKey>, StoreError>;
+
+    /// A publishable key by its hash.
+    async fn publishable_key(&self, hash: [u8; 32]) -> Result<Option<PublishableKey>, StoreError>;
+
+    /// The publishable key of a workspace.
+    async fn publishable_key_of(&self, workspace: WorkspaceId) -> Result<Option<PublishableKey>, StoreError>;
+
+    /// A workspace.
+    async fn workspace(&self, scope: Scope, id: WorkspaceId) -> Result<Option<Workspace>, StoreError>;
+
+    /// An organization's workspaces, oldest first.
+    async fn workspaces(
+        &self,
+        organization: OrganizationId,
+        after: Option<WorkspaceId>,
+        limit: usize,
+    ) -> Result<Page<Workspace, WorkspaceId>, StoreError>;
+
+    /// A connection.
+    async fn connection(&self, scope: Scope, id: ConnectionId) -> Result<Option<Connection>, StoreError>;
+
+    /// Connections, oldest first.
+    async fn connections(
+        &self,
+        scope: Scope,
+        after: Option<ConnectionId>,
+        limit: usize,
+    ) -> Result<Page<Connection, ConnectionId>, StoreError>;
+
+    /// A rule.
+    async fn rule(&self, scope: Scope, id: RuleId) -> Result<Option<Rule>, StoreError>;
+
+    /// Rules, oldest first.
+    async fn rules(
+        &self,
+        scope: Scope,
+        filter: RuleFilter,
+        after: Option<RuleId>,
+        limit: usize,
+    ) -> Result<Page<Rule, RuleId>, StoreError>;
+
+    /// Connections that have deliveries waiting; at most `limit`.
+    async fn queue_reports(&self, limit: usize) -> Result<Vec<QueueReport>, StoreError>;
+
+    /// Forgets what workspaces no longer keep: finished events older than their retention, or
+    /// than `default_days`. Returns how many events went.
+    async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError>;
+
+    /// Proves the ledger: every accepted event × matched rule is final or scheduled.
+    async fn verify(&self) -> Result<Verification, StoreError>;
+
+    /// Whether new events are accepted, and why not.
+    fn availability(&self) -> Result<(), Unavailable>;
+
+    /// Writes what is still in memory and closes. Later writes are refused.
+    async fn close(&self) -> Result<(), StoreError>;
+}

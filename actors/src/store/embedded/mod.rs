@@ -1,3 +1,313 @@
-//! The store that needs no other service: a journal, and a view of it.
+//! The embedded store: a journal that everything depends on, and an index that can be built again.
+//!
+//! ```text
+//! append_events ─┐                      ┌─> journal (one write, one sync) ─> answer 201
+//!                ├─> committer thread ──┤
+//! transactions ──┘   takes what waits   └─> state: active layer ─> frozen ─> flusher thread ─> sled
+//! ```
+//!
+//! Three threads beside tokio's. The **committer** owns the journal: it takes what waits, writes it as
+//! one batch, syncs once, makes the events part of the state and answers. The **flusher** takes full
+//! layers of the view down to sled and checkpoints it. The **keeper** makes spare segments ahead of
+//! need, and notices when the disk is full and when it is not any more.
+//!
+//! A layer goes to sled only once every record behind it is on disk, so the index never knows more
+//! than the journal. Opening replays what the journal has beyond the index.
 
+mod committer;
 pub mod journal;
+mod reclaim;
+mod runs;
+mod view;
+
+use super::{
+    ledger::{Ledger, Log},
+    state::{Place, State, record::Record},
+    *,
+};
+use committer::{Committer, Intake, Job};
+use journal::{Disk, Journal, Position, ReadError, Reader};
+use parking_lot::{Mutex, RwLock};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
+use tokio::sync::{oneshot, watch};
+use view::{Index, IndexView};
+
+/// Records between two words about how far a replay is.
+const PROGRESS_EVERY: u64 = 250_000;
+/// Keys a replay gathers before it writes them to the index.
+const REPLAY_LAYER_KEYS: usize = 16_384;
+
+/// The embedded store.
+pub type EmbeddedStore = Ledger<JournalLog>;
+
+/// How an embedded store is opened.
+pub struct Options {
+    /// Holds everything: `journal/`, `index/`, `CHECKPOINT`, `LOCK`. Made if it is missing, mode 0700.
+    pub directory: PathBuf,
+    /// Size of a journal segment in bytes; see [`journal::Options`].
+    pub segment_bytes: u64,
+    /// Memory for sled's cache, in bytes.
+    pub cache_bytes: u64,
+    /// Start although acknowledged records are damaged, leaving those out.
+    pub accept_damage: bool,
+    pub disk: Arc<dyn Disk>,
+    /// Told in plain sentences what takes time and what was found.
+    pub say: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Why a store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the data directory {0} is in use by another process; stop that one first")]
+    InUse(PathBuf),
+    #[error("the data directory {0} cannot be used")]
+    Directory(PathBuf, #[source] io::Error),
+    #[error(transparent)]
+    Journal(#[from] journal::JournalError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the index cannot be opened")]
+    Index(#[source] io::Error),
+    #[error(
+        "the journal ends at record {0}, but the index knows of record {1}: records that were acknowledged are gone; \
+         restore the journal from a backup, or run `weft repair --data DIR` to go on without them"
+    )]
+    JournalCut(u64, u64),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl EmbeddedStore {
+    /// Opens the store, or begins one: replays what the index does not hold yet, and takes it over.
+    /// Takes time in proportion to what has to be replayed.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let lock = lock_directory(&options.directory)?;
+        let (journal, opening) = Journal::open(journal::Options {
+            dir: options.directory.join("journal"),
+            segment_bytes: options.segment_bytes,
+            disk: options.disk,
+            accept_damage: options.accept_damage,
+            ..journal::Options::new(&options.directory)
+        })?;
+        let say = &*options.say;
+        if opening.torn_bytes > 0 {
+            say(&format!(
+                "cut {} bytes of a write that a crash interrupted; nobody was told it was done",
+                opening.torn_bytes
+            ));
+        }
+        for loss in &opening.losses {
+            say(&format!("set aside: {loss:?}"));
+        }
+        let open_index =
+            || Index::open(&options.directory, options.cache_bytes, say).map_err(OpenError::Index);
+        let (mut index, mut applied) = open_index()?;
+        if applied >= opening.next_sequence {
+            if !options.accept_damage {
+                return Err(OpenError::JournalCut(opening.next_sequence - 1, applied));
+            }
+            drop(index);
+            fs::remove_dir_all(options.directory.join("index")).map_err(OpenError::Index)?;
+            (index, applied) = open_index()?;
+        }
+        let mut state = State::new(index.view(), applied + 1);
+        replay(&mut state, &index, &journal.reader(), applied, opening.next_sequence, say)?;
+        let fence = state.open()?;
+        Ok(Self::start(state, index, journal, lock, fence))
+    }
+
+    fn start(state: State<IndexView>, index: Index, journal: Journal, lock: fs::File, fence: Fence) -> Self {
+        let state = Arc::new(RwLock::new(state));
+        let settled = state.read().next_sequence() - 1;
+        let (durable, watching) = watch::channel(journal.next_sequence() - 1);
+        let intake = Arc::new(Intake::new(settled));
+        let reader = journal.reader();
+        let threads =
+            Committer { state: state.clone(), intake: intake.clone(), durable }.start(journal, index);
+        let threads = Mutex::new(threads);
+        let log =
+            JournalLog { state: state.clone(), intake, durable: watching, reader, threads, _lock: lock };
+        Self { state, log, fence }
+    }
+}
+
+/// Takes the directory for this process alone, until the file is closed.
+fn lock_directory(directory: &Path) -> Result<fs::File, OpenError> {
+    let unusable = |err| OpenError::Directory(directory.to_owned(), err);
+    make_private_directory(directory).map_err(unusable)?;
+    let lock = fs::File::create(directory.join("LOCK")).map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
+        Err(fs::TryLockError::Error(err)) => Err(unusable(err)),
+    }
+}
+
+fn make_private_directory(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// Applies what the journal has beyond the index.
+fn replay(
+    state: &mut State<IndexView>,
+    index: &Index,
+    reader: &Reader,
+    applied: u64,
+    next_sequence: u64,
+    say: &dyn Fn(&str),
+) -> Result<(), OpenError> {
+    let first = reader.first_sequence().max(applied + 1);
+    let total = next_sequence.saturating_sub(first);
+    let mut checkpointed = applied;
+    for found in reader.scan(first) {
+        let (position, record) = match found {
+            Ok(found) => found,
+            Err(ReadError::Lost { .. }) => continue,
+            Err(err) => return Err(err.into()),
+        };
+        let place = place_of(record.sequence, position);
+        state.replay(Record::decode(&record.body)?, place)?;
+        if state.view.active_keys() >= REPLAY_LAYER_KEYS {
+            write_layer(state, index)?;
+            checkpointed = record.sequence;
+        }
+        let done = record.sequence - first + 1;
+        if done.is_multiple_of(PROGRESS_EVERY) {
+            say(&format!("reading the journal: {done} of {total} records"));
+        }
+    }
+    state.skip_to(next_sequence);
+    if checkpointed > applied {
+        write_layer(state, index)?;
+        index.checkpoint(next_sequence - 1).map_err(OpenError::Index)?;
+        say(&format!("the index is up to date: {total} records read"));
+    }
+    Ok(())
+}
+
+fn write_layer(state: &mut State<IndexView>, index: &Index) -> Result<(), StoreError> {
+    let applied = state.next_sequence() - 1;
+    let frozen = state.view.freeze(applied);
+    index.write(&frozen)?;
+    state.view.thaw();
+    Ok(())
+}
+
+fn place_of(sequence: u64, position: Position) -> Place {
+    Place { sequence, segment: position.segment, offset: position.offset }
+}
+
+/// The journal as a store's log.
+pub struct JournalLog {
+    state: Arc<RwLock<State<IndexView>>>,
+    intake: Arc<Intake>,
+    durable: watch::Receiver<u64>,
+    reader: Reader,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: fs::File,
+}
+
+#[async_trait]
+impl Log for JournalLog {
+    type View = IndexView;
+
+    fn committed(&self, state: &mut State<IndexView>) {
+        let bytes = state.outbox_bytes();
+        if bytes > 0 {
+            self.intake.outbox_grew(bytes);
+        }
+    }
+
+    async fn durable(&self, sequence: u64) -> Result<(), StoreError> {
+        let mut durable = self.durable.clone();
+        loop {
+            if *durable.borrow_and_update() >= sequence {
+                return Ok(());
+            }
+            self.intake.hurry();
+            tokio::select! {
+                changed = durable.changed() => if changed.is_err() {
+                    return Err(StoreError::Unavailable(Unavailable::Closing));
+                },
+                why = self.intake.failed() => return Err(StoreError::Unavailable(why)),
+            }
+        }
+    }
+
+    async fn append(&self, fence: Fence, events: Vec<NewEvent>) -> Vec<Result<Appended, StoreError>> {
+        let count = events.len();
+        let refuse = |why| vec![Err(StoreError::Unavailable(why)); count];
+        let (reply, answer) = oneshot::channel();
+        let job = match Job::new(fence, events, reply) {
+            Ok(job) => job,
+            Err(err) => return vec![Err(err); count],
+        };
+        if let Err(why) = self.intake.submit(job).await {
+            return refuse(why);
+        }
+        answer.await.unwrap_or_else(|_| refuse(Unavailable::Closing))
+    }
+
+    async fn room(&self) -> Result<(), StoreError> {
+        let mut durable = self.durable.clone();
+        while !self.intake.outbox_has_room() {
+            durable.borrow_and_update();
+            if self.intake.outbox_has_room() {
+                break;
+            }
+            if durable.changed().await.is_err() {
+                return Err(StoreError::Unavailable(Unavailable::Closing));
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, place: Place) -> Result<Record, StoreError> {
+        let found = if place.segment == 0 && place.offset == 0 {
+            self.reader.read(place.sequence)
+        } else {
+            self.reader.read_at(Position { segment: place.segment, offset: place.offset })
+        };
+        let record = found.map_err(|err| StoreError::Damaged(err.to_string()))?;
+        Record::decode(&record.body)
+    }
+
+    fn settled(&self) -> u64 {
+        self.intake.settled()
+    }
+
+    async fn reclaim(&self, fence: Fence) -> Result<(), StoreError> {
+        self.reclaim_segments(fence).await
+    }
+
+    fn availability(&self) -> Result<(), Unavailable> {
+        self.intake.availability()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.intake.close();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().map(JoinHandle::join).all(|joined| joined.is_ok())
+        });
+        match joined.await {
+            Ok(true) => Ok(()),
+            _ => Err(StoreError::Damaged("a thread of the store failed".to_owned())),
+        }
+    }
+}
+
+impl Drop for JournalLog {
+    fn drop(&mut self) {
+        self.intake.close();
+        for thread in std::mem::take(self.threads.get_mut()) {
+            let _ = thread.join();
+        }
+    }
+}

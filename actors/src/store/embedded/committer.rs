@@ -1,0 +1,619 @@
+//! The threads: who writes the journal, who takes layers to the index, who keeps room.
+
+use super::{
+    journal::{AppendError, Entry, Journal, JournalError, Position, Reserve, SpareMaker},
+    place_of,
+    view::{Frozen, Index, IndexView},
+};
+use crate::store::{
+    Appended, Fence, NewEvent, StoreError, Unavailable,
+    ledger::BatchKeys,
+    state::{
+        Admission, State,
+        record::{RECORD_KIND, Record},
+    },
+};
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tracing::{error, info, warn};
+
+/// Records of a batch, and their bytes.
+const BATCH_RECORDS_MAX: usize = 1_024;
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How long records nobody waits for may wait for company.
+const LAZY_WAIT: Duration = Duration::from_millis(20);
+/// Bytes of events that may wait to be written, all callers together.
+const INTAKE_BYTES_MAX: usize = 32 << 20;
+/// How long a caller waits for a place among them.
+const INTAKE_WAIT: Duration = Duration::from_secs(2);
+/// Bytes of records nobody waits for that may wait to be written.
+const OUTBOX_BYTES_MAX: usize = 16 << 20;
+/// Keys that make a layer full, and the age at which one that is not full goes down.
+const LAYER_KEYS: usize = 2_048;
+const LAYER_AGE: Duration = Duration::from_secs(1);
+/// Keys in memory at which no more events are taken: the index does not keep up.
+const LAYER_KEYS_MAX: usize = 200_000;
+/// How often the index is made durable.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(3);
+/// How often a disk that fails or is full is tried again.
+const MEND_EVERY: Duration = Duration::from_secs(1);
+
+/// Events on their way to the journal, and who waits for them.
+pub struct Job {
+    fence: Fence,
+    events: Vec<(NewEvent, Vec<u8>)>,
+    bytes: usize,
+    reply: oneshot::Sender<Vec<Result<Appended, StoreError>>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Job {
+    /// Encodes the events, where the caller is and not in the one thread that writes.
+    pub fn new(
+        fence: Fence,
+        events: Vec<NewEvent>,
+        reply: oneshot::Sender<Vec<Result<Appended, StoreError>>>,
+    ) -> Result<Self, StoreError> {
+        let mut bytes = 0;
+        let mut encoded = Vec::with_capacity(events.len());
+        for new in events {
+            let record = Record::Accepted(new);
+            let body = record.encode();
+            bytes += body.len();
+            let Record::Accepted(new) = record else {
+                return Err(StoreError::Damaged("a record changed its kind".to_owned()));
+            };
+            encoded.push((new, body));
+        }
+        Ok(Self { fence, events: encoded, bytes, reply, permit: None })
+    }
+
+    fn refuse(self, why: Unavailable) {
+        let _ = self.reply.send(vec![Err(StoreError::Unavailable(why)); self.events.len()]);
+    }
+}
+
+/// What waits for the committer, and what it says about itself.
+pub struct Intake {
+    queue: Mutex<Queue>,
+    grew: Condvar,
+    budget: Arc<Semaphore>,
+    outbox_bytes: AtomicUsize,
+    settled: AtomicU64,
+    /// Everything up to here is on disk in the index too.
+    checkpointed: AtomicU64,
+    state: AtomicU8,
+    failed: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Since when records nobody waits for are waiting.
+    lazy_since: Option<Instant>,
+    /// Somebody waits for those after all.
+    hurry: bool,
+    /// Segments that may go.
+    remove: Vec<u64>,
+    closing: bool,
+}
+
+const OPEN: u8 = 0;
+const FULL: u8 = 1;
+const FAILS: u8 = 2;
+const BEHIND: u8 = 3;
+const CLOSING: u8 = 4;
+
+impl Intake {
+    pub fn new(settled: u64) -> Self {
+        Self {
+            queue: Mutex::default(),
+            grew: Condvar::new(),
+            budget: Arc::new(Semaphore::new(INTAKE_BYTES_MAX)),
+            outbox_bytes: AtomicUsize::new(0),
+            settled: AtomicU64::new(settled),
+            checkpointed: AtomicU64::new(0),
+            state: AtomicU8::new(OPEN),
+            failed: Notify::new(),
+        }
+    }
+
+    /// Hands events to the committer, waiting a little for room.
+    pub async fn submit(&self, mut job: Job) -> Result<(), Unavailable> {
+        self.availability()?;
+        let bytes = u32::try_from(job.bytes.clamp(1, INTAKE_BYTES_MAX)).unwrap_or(u32::MAX);
+        let permit = match self.budget.clone().try_acquire_many_owned(bytes) {
+            Ok(permit) => permit,
+            Err(_) => tokio::time::timeout(INTAKE_WAIT, self.budget.clone().acquire_many_owned(bytes))
+                .await
+                .map_err(|_| Unavailable::Busy)?
+                .map_err(|_| Unavailable::Closing)?,
+        };
+        job.permit = Some(permit);
+        let mut queue = self.queue.lock();
+        if queue.closing {
+            return Err(Unavailable::Closing);
+        }
+        queue.jobs.push_back(job);
+        if queue.jobs.len() == 1 {
+            self.grew.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Records nobody waits for are in the outbox.
+    pub fn outbox_grew(&self, bytes: usize) {
+        self.outbox_bytes.store(bytes, Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        if queue.lazy_since.is_none() {
+            queue.lazy_since = Some(Instant::now());
+            self.grew.notify_one();
+        }
+    }
+
+    /// Somebody waits for what is in the outbox.
+    pub fn hurry(&self) {
+        let mut queue = self.queue.lock();
+        if !queue.hurry {
+            queue.hurry = true;
+            self.grew.notify_one();
+        }
+    }
+
+    pub fn outbox_has_room(&self) -> bool {
+        self.outbox_bytes.load(Ordering::Relaxed) < OUTBOX_BYTES_MAX
+    }
+
+    /// The sequence up to which everything is durable and part of the state.
+    pub fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// The sequence up to which the index is durable.
+    pub fn checkpointed(&self) -> u64 {
+        self.checkpointed.load(Ordering::Acquire)
+    }
+
+    /// Lets a segment go; see [`Journal::remove_oldest`].
+    pub fn remove(&self, segment: u64) {
+        let mut queue = self.queue.lock();
+        queue.remove.push(segment);
+        self.grew.notify_one();
+    }
+
+    pub fn close(&self) {
+        self.queue.lock().closing = true;
+        self.state.store(CLOSING, Ordering::Release);
+        self.grew.notify_all();
+    }
+
+    pub fn availability(&self) -> Result<(), Unavailable> {
+        match self.state.load(Ordering::Acquire) {
+            FULL => Err(Unavailable::DiskFull),
+            FAILS => Err(Unavailable::DiskFails),
+            BEHIND => Err(Unavailable::Busy),
+            CLOSING => Err(Unavailable::Closing),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns when a write fails, with why.
+    pub async fn failed(&self) -> Unavailable {
+        loop {
+            let failed = self.failed.notified();
+            match self.availability() {
+                Err(why @ (Unavailable::DiskFull | Unavailable::DiskFails)) => return why,
+                _ => failed.await,
+            }
+        }
+    }
+
+    /// Changes the state, unless the store is closing, and says so once.
+    fn turn(&self, from: &[u8], to: u8, why: &str) {
+        let turned = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+            (now != to && from.contains(&now)).then_some(to)
+        });
+        if turned.is_ok() {
+            match to {
+                OPEN => info!(why, "events are accepted again"),
+                _ => error!(why, "no events are accepted; deliveries and reads go on"),
+            }
+            self.failed.notify_waiters();
+        }
+    }
+
+    /// What there is to do, waiting for it a while. Empty after that while.
+    fn next(&self, patience: Duration) -> Errand {
+        let mut queue = self.queue.lock();
+        let until = Instant::now() + patience;
+        loop {
+            let lazy_due = queue.lazy_since.map(|since| since + LAZY_WAIT);
+            let now = Instant::now();
+            let is_due =
+                lazy_due.is_some_and(|due| due <= now) || until <= now || queue.closing || queue.hurry;
+            if is_due || !queue.jobs.is_empty() || !queue.remove.is_empty() {
+                (queue.lazy_since, queue.hurry) = (None, false);
+                let (mut jobs, mut records, mut bytes) = (Vec::new(), 0, 0);
+                while let Some(job) = queue.jobs.front() {
+                    records += job.events.len();
+                    bytes += job.bytes;
+                    if !jobs.is_empty() && (records > BATCH_RECORDS_MAX || bytes > BATCH_BYTES_MAX) {
+                        break;
+                    }
+                    jobs.extend(queue.jobs.pop_front());
+                }
+                let remove = std::mem::take(&mut queue.remove);
+                return Errand { jobs, remove, closing: queue.closing && queue.jobs.is_empty() };
+            }
+            self.grew.wait_until(&mut queue, lazy_due.map_or(until, |due| due.min(until)));
+        }
+    }
+}
+
+struct Errand {
+    jobs: Vec<Job>,
+    remove: Vec<u64>,
+    closing: bool,
+}
+
+/// What the committer starts with.
+pub struct Committer {
+    pub state: Arc<RwLock<State<IndexView>>>,
+    pub intake: Arc<Intake>,
+    pub durable: watch::Sender<u64>,
+}
+
+impl Committer {
+    /// Starts the threads. They end when the intake is closed.
+    pub fn start(self, journal: Journal, index: Index) -> Vec<JoinHandle<()>> {
+        let (to_flusher, layers) = mpsc::channel();
+        let (nudge, nudged) = mpsc::channel();
+        let flusher = Flusher {
+            state: self.state.clone(),
+            intake: self.intake.clone(),
+            index,
+            reserve: journal.reserve(),
+        };
+        let keeper =
+            Keeper { intake: self.intake.clone(), spare: journal.spare_maker(), reserve: journal.reserve() };
+        let writer = Writer {
+            state: self.state,
+            intake: self.intake,
+            durable: self.durable,
+            journal,
+            to_flusher,
+            nudge,
+            unwritten: Vec::new(),
+            ready: None,
+            layer_since: Instant::now(),
+            next_try: Instant::now(),
+        };
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.to_owned()).spawn(run).expect("a thread can be started at start")
+        };
+        vec![
+            spawn("journal", Box::new(move || writer.run())),
+            spawn("index", Box::new(move || flusher.run(&layers))),
+            spawn("keeper", Box::new(move || keeper.run(&nudged))),
+        ]
+    }
+}
+
+/// The committer's thread: the only one that writes the journal.
+struct Writer {
+    state: Arc<RwLock<State<IndexView>>>,
+    intake: Arc<Intake>,
+    durable: watch::Sender<u64>,
+    journal: Journal,
+    to_flusher: mpsc::Sender<Frozen>,
+    nudge: mpsc::Sender<()>,
+    /// Applied, but not on disk: a write failed. They go first.
+    unwritten: Vec<Vec<u8>>,
+    /// A layer whose records are not all on disk yet.
+    ready: Option<Frozen>,
+    layer_since: Instant,
+    /// A disk that failed is not tried before this.
+    next_try: Instant,
+}
+
+/// What becomes of an event of a batch.
+enum Fate {
+    Settled(Result<Appended, StoreError>),
+    /// It is in the batch.
+    Written,
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            let patience = if self.is_idle() { MEND_EVERY } else { LAZY_WAIT };
+            let errand = self.intake.next(patience);
+            let closing = errand.closing;
+            self.commit(errand.jobs);
+            for segment in errand.remove {
+                if let Err(err) = self.journal.remove_oldest(segment) {
+                    warn!(segment, %err, "cannot remove a journal segment; it is tried again later");
+                }
+            }
+            self.freeze(closing);
+            if closing && (self.is_idle() || !self.unwritten.is_empty()) {
+                if !self.unwritten.is_empty() {
+                    warn!(
+                        records = self.unwritten.len(),
+                        "closing with unwritten records: what they say may be repeated after the next start"
+                    );
+                }
+                return;
+            }
+        }
+    }
+
+    /// Nothing is under way that wants another look soon.
+    fn is_idle(&self) -> bool {
+        self.ready.is_none() && self.unwritten.is_empty()
+    }
+
+    fn commit(&mut self, jobs: Vec<Job>) {
+        let started = Instant::now();
+        if !self.unwritten.is_empty() && started < self.next_try {
+            let why = self.intake.availability().err().unwrap_or(Unavailable::DiskFails);
+            jobs.into_iter().for_each(|job| job.refuse(why));
+            return;
+        }
+        let mut state = self.state.write();
+        if self.intake.availability() == Err(Unavailable::DiskFails) && self.unwritten.is_empty() {
+            // Something to try the disk with.
+            let _ = state.commit(Record::Void);
+        }
+        let mut bodies = std::mem::take(&mut self.unwritten);
+        bodies.extend(state.take_outbox());
+        let lazy = bodies.len();
+        let (mut keys, mut fates, mut accepted) =
+            (BatchKeys::default(), Vec::with_capacity(jobs.len()), Vec::new());
+        for mut job in jobs {
+            if let Err(why @ (Unavailable::DiskFull | Unavailable::DiskFails)) = self.intake.availability() {
+                job.refuse(why);
+                continue;
+            }
+            let mut of_job = Vec::with_capacity(job.events.len());
+            for (new, body) in std::mem::take(&mut job.events) {
+                of_job.push(match announce(&mut state, job.fence, &mut keys, &new) {
+                    Some(settled) => Fate::Settled(settled),
+                    None => {
+                        bodies.push(body);
+                        accepted.push(new);
+                        Fate::Written
+                    }
+                });
+            }
+            fates.push((job, of_job));
+        }
+        drop(state);
+        if bodies.is_empty() {
+            self.answer(fates, &Ok(()));
+            return;
+        }
+        let written = self.append(&bodies);
+        self.intake.outbox_bytes.store(self.state.read().outbox_bytes(), Ordering::Relaxed);
+        match written {
+            Ok(positions) => {
+                self.admit(&accepted, &positions[lazy..]);
+                metrics::histogram!("weft_commit_seconds").record(started.elapsed().as_secs_f64());
+                metrics::counter!("weft_journal_records_total").increment(bodies.len() as u64);
+                self.answer(fates, &Ok(()));
+            }
+            Err(why) => {
+                // The sequences are given out: what stands in their place says nothing.
+                bodies.truncate(lazy);
+                bodies.extend(accepted.iter().map(|_| Record::Void.encode()));
+                self.unwritten = bodies;
+                self.next_try = Instant::now() + MEND_EVERY;
+                self.answer(fates, &Err(why));
+            }
+        }
+    }
+
+    fn append(&mut self, bodies: &[Vec<u8>]) -> Result<Vec<Position>, Unavailable> {
+        let entries: Vec<Entry<'_>> = bodies.iter().map(|body| Entry { kind: RECORD_KIND, body }).collect();
+        let segments_before = self.journal.segments().len();
+        let appended = self.journal.append(&entries).or_else(|err| match err {
+            // What is under way must be recorded: that is what the reserve is for.
+            AppendError::NoSpace(_) => {
+                self.intake.turn(&[OPEN, BEHIND], FULL, "the disk is full");
+                if let Err(err) = self.journal.reserve().release() {
+                    error!(%err, "cannot release the reserve");
+                }
+                self.journal.append(&entries)
+            }
+            err => Err(err),
+        });
+        if self.journal.segments().len() != segments_before {
+            let _ = self.nudge.send(());
+        }
+        appended.inspect(|_| self.intake.turn(&[FAILS], OPEN, "the disk writes again")).map_err(|err| {
+            match err {
+                AppendError::NoSpace(err) => {
+                    error!(%err, "the journal cannot be written");
+                    Unavailable::DiskFull
+                }
+                err => {
+                    self.intake.turn(&[OPEN, FULL, BEHIND], FAILS, &err.to_string());
+                    Unavailable::DiskFails
+                }
+            }
+        })
+    }
+
+    /// The events are on disk: now they exist.
+    fn admit(&mut self, accepted: &[NewEvent], positions: &[Position]) {
+        let last = self.journal.next_sequence() - 1;
+        let first = last + 1 - accepted.len() as u64;
+        let mut state = self.state.write();
+        for ((sequence, new), position) in (first..).zip(accepted).zip(positions) {
+            if let Err(err) = state.admit(new, place_of(sequence, *position)) {
+                // It is on disk and will be found at the next start.
+                self.intake.turn(&[OPEN], FAILS, &err.to_string());
+            }
+        }
+        drop(state);
+        self.intake.settled.store(last, Ordering::Release);
+        self.durable.send_replace(last);
+    }
+
+    fn answer(&self, fates: Vec<(Job, Vec<Fate>)>, written: &Result<(), Unavailable>) {
+        for (job, fates) in fates {
+            let answers = fates.into_iter().map(|fate| match (fate, written) {
+                (Fate::Written, Ok(())) => Ok(Appended::New),
+                // A repetition of an event of the same batch stands and falls with it.
+                (Fate::Written | Fate::Settled(Ok(_)), Err(why)) => Err(StoreError::Unavailable(*why)),
+                (Fate::Settled(settled), _) => settled,
+            });
+            // A caller who left does not matter: the event is on disk.
+            let _ = job.reply.send(answers.collect());
+        }
+    }
+
+    /// Sends a full or old layer on its way, and one that waited for its records.
+    fn freeze(&mut self, closing: bool) {
+        if self.ready.is_none() {
+            let keys = self.state.read().view.active_keys();
+            let is_old = self.layer_since.elapsed() >= LAYER_AGE;
+            if keys >= LAYER_KEYS || keys > 0 && (is_old || closing) {
+                let mut state = self.state.write();
+                if !state.view.is_freezing() {
+                    let applied = state.next_sequence() - 1;
+                    self.ready = Some(state.view.freeze(applied));
+                    self.layer_since = Instant::now();
+                } else if keys >= LAYER_KEYS_MAX {
+                    self.intake.turn(&[OPEN], BEHIND, "the index does not keep up");
+                }
+            }
+        }
+        let durable = self.journal.next_sequence() - 1;
+        if let Some(frozen) = self.ready.take_if(|frozen| frozen.applied <= durable) {
+            // Gone only when the index thread failed, which is said there.
+            let _ = self.to_flusher.send(frozen);
+        }
+    }
+}
+
+/// Decides about an event; `None`: it is to be written.
+fn announce(
+    state: &mut State<IndexView>,
+    fence: Fence,
+    keys: &mut BatchKeys,
+    new: &NewEvent,
+) -> Option<Result<Appended, StoreError>> {
+    if let Err(err) = state.check(fence) {
+        return Some(Err(err));
+    }
+    if let Some(earlier) = keys.earlier(new) {
+        return Some(earlier);
+    }
+    match state.announce(new) {
+        Ok(Admission::New(_)) => {
+            keys.remember(new);
+            None
+        }
+        Ok(Admission::Repeated(event)) => Some(Ok(Appended::Repeated(event))),
+        Err(err) => Some(Err(err)),
+    }
+}
+
+/// Takes layers down to the index, and makes it durable now and then.
+struct Flusher {
+    state: Arc<RwLock<State<IndexView>>>,
+    intake: Arc<Intake>,
+    index: Index,
+    reserve: Reserve,
+}
+
+impl Flusher {
+    fn run(self, layers: &mpsc::Receiver<Frozen>) {
+        let (mut written, mut checkpointed, mut last) = (0, 0, Instant::now());
+        loop {
+            let received = layers.recv_timeout(CHECKPOINT_EVERY);
+            if let Ok(frozen) = &received {
+                self.write(frozen);
+                written = frozen.applied;
+            }
+            let is_over = matches!(received, Err(mpsc::RecvTimeoutError::Disconnected));
+            if written > checkpointed && (is_over || last.elapsed() >= CHECKPOINT_EVERY) {
+                match self.index.checkpoint(written) {
+                    Ok(()) => {
+                        checkpointed = written;
+                        self.intake.checkpointed.store(written, Ordering::Release);
+                    }
+                    Err(err) => {
+                        warn!(%err, "cannot make the index durable; it will be built again if need be")
+                    }
+                }
+                last = Instant::now();
+            }
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    /// Writes a layer, and again until it is written: until then it stays in memory.
+    fn write(&self, frozen: &Frozen) {
+        loop {
+            match self.index.write(frozen) {
+                Ok(()) => break,
+                Err(err) => {
+                    self.intake.turn(&[OPEN], FAILS, &err.to_string());
+                    let _ = self.reserve.release();
+                    if self.intake.availability() == Err(Unavailable::Closing) {
+                        return;
+                    }
+                    thread::sleep(MEND_EVERY);
+                }
+            }
+        }
+        self.state.write().view.thaw();
+        self.intake.turn(&[BEHIND], OPEN, "the index keeps up again");
+    }
+}
+
+/// Keeps room: a spare segment ahead of need, and a reserve for a full disk.
+struct Keeper {
+    intake: Arc<Intake>,
+    spare: SpareMaker,
+    reserve: Reserve,
+}
+
+impl Keeper {
+    fn run(self, nudged: &mpsc::Receiver<()>) {
+        loop {
+            match self.keep() {
+                Ok(()) => self.intake.turn(&[FULL], OPEN, "there is room again"),
+                Err(JournalError::NoSpace(_)) => self.intake.turn(&[OPEN, BEHIND], FULL, "the disk is full"),
+                Err(err) => warn!(%err, "cannot keep room for the journal"),
+            }
+            if nudged.recv_timeout(MEND_EVERY) == Err(mpsc::RecvTimeoutError::Disconnected) {
+                return;
+            }
+        }
+    }
+
+    fn keep(&self) -> Result<(), JournalError> {
+        if self.spare.wanted() {
+            self.spare.make()?;
+        }
+        if !self.reserve.is_whole() {
+            self.reserve.restore()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,515 @@
+//! A store made of a state and a log: everything but how records become durable.
+
+use super::{
+    state::{Place, State, StoredEvent, View, keys, record::Record},
+    *,
+};
+use crate::domain::{event::Event, key::publishable_key_hash};
+use parking_lot::RwLock;
+use std::sync::Arc;
+
+/// Events looked at in one go when forgetting: the state is locked no longer than that takes.
+const RETAIN_BATCH: usize = 256;
+
+/// Where records go, and how they become durable.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    type View: View + Send + Sync + 'static;
+
+    /// A transaction is over and the state still locked: its records are in the outbox.
+    fn committed(&self, state: &mut State<Self::View>);
+
+    /// Returns when everything up to this sequence is durable.
+    async fn durable(&self, sequence: u64) -> Result<(), StoreError>;
+
+    /// Makes events durable, and only then part of the state.
+    async fn append(&self, fence: Fence, events: Vec<NewEvent>) -> Vec<Result<Appended, StoreError>>;
+
+    /// Returns when there is room for more records nobody waits for.
+    async fn room(&self) -> Result<(), StoreError>;
+
+    /// Reads a record that is or will soon be durable. May touch the disk.
+    fn record(&self, place: Place) -> Result<Record, StoreError>;
+
+    /// The sequence up to which everything is durable and part of the state.
+    fn settled(&self) -> u64;
+
+    /// Gives back the space of records that nothing needs any more.
+    async fn reclaim(&self, fence: Fence) -> Result<(), StoreError>;
+
+    /// See [`Store::availability`].
+    fn availability(&self) -> Result<(), Unavailable>;
+
+    /// See [`Store::close`].
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// A store: a state, and the log that carries it.
+pub struct Ledger<L: Log> {
+    pub(super) state: Arc<RwLock<State<L::View>>>,
+    pub(super) log: L,
+    pub(super) fence: Fence,
+}
+
+impl<L: Log> Ledger<L> {
+    /// One transaction under a fence.
+    fn transact<T>(
+        &self,
+        fence: Fence,
+        work: impl FnOnce(&mut State<L::View>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut state = self.state.write();
+        state.check(fence)?;
+        let result = work(&mut state);
+        self.log.committed(&mut state);
+        result
+    }
+
+    /// Reads that may look at a lot, off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State<L::View>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let state = self.state.clone();
+        tokio::task::spawn_blocking(move || look(&state.read()))
+            .await
+            .unwrap_or_else(|err| Err(StoreError::Damaged(format!("reading the index failed: {err}"))))
+    }
+
+    fn payload_of(&self, stored: &StoredEvent) -> Result<Bytes, StoreError> {
+        match self.log.record(stored.place)? {
+            Record::Accepted(new) => Ok(new.payload),
+            Record::Carried(carried) => Ok(carried.new.payload),
+            _ => Err(StoreError::Damaged(format!(
+                "event {} has no payload where it should be",
+                stored.event.id
+            ))),
+        }
+    }
+
+    fn details(&self, scope: Scope, id: EventId) -> Result<Option<(EventDetails, Option<u64>)>, StoreError> {
+        let state = self.state.read();
+        let Some(stored) = state.event_in(scope, id)? else { return Ok(None) };
+        let deliveries = state.deliveries_shown(&stored.event)?;
+        let unmatched_at = stored.unmatched_at;
+        let details = EventDetails { summary: state.summary(stored), deliveries, unmatched: Vec::new() };
+        Ok(Some((details, unmatched_at)))
+    }
+}
+
+#[async_trait]
+impl<L: Log> Store for Ledger<L> {
+    fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    fn latest(&self) -> Timestamp {
+        self.state.read().latest()
+    }
+
+    async fn append_events(&self, fence: Fence, events: Vec<NewEvent>) -> Vec<Result<Appended, StoreError>> {
+        self.log.append(fence, events).await
+    }
+
+    async fn configure(&self, fence: Fence, change: Change) -> Result<(), StoreError> {
+        self.log.availability().map_err(StoreError::Unavailable)?;
+        let sequence = self.transact(fence, |state| state.configure(&change))?;
+        self.log.durable(sequence).await
+    }
+
+    async fn unfinished(
+        &self,
+        after: Option<WorkspaceId>,
+        limit: usize,
+    ) -> Result<Vec<UnfinishedWorkspace>, StoreError> {
+        self.read(move |state| state.unfinished(after, limit)).await
+    }
+
+    async fn next_due(&self, workspace: WorkspaceId) -> Result<Option<Timestamp>, StoreError> {
+        self.state.read().next_due(workspace)
+    }
+
+    async fn queues(&self, workspace: WorkspaceId) -> Result<Vec<(ConnectionId, Timestamp)>, StoreError> {
+        self.state.read().queues(workspace)
+    }
+
+    async fn unrouted(&self, workspace: WorkspaceId, limit: usize) -> Result<UnroutedPage, StoreError> {
+        let (stored, rules_changed_at) = self.state.read().unrouted(workspace, limit)?;
+        let mut events = Vec::with_capacity(stored.len());
+        for stored in stored {
+            let payload = self.payload_of(&stored)?;
+            events.push(Unrouted { sequence: stored.sequence, event: stored.event, payload });
+        }
+        Ok(UnroutedPage { events, rules_changed_at })
+    }
+
+    async fn rules_as_of(&self, workspace: WorkspaceId, sequence: u64) -> Result<RulesAsOf, StoreError> {
+        self.state.read().rules_as_of(workspace, sequence)
+    }
+
+    async fn record_routing(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        routed: Vec<Routed>,
+    ) -> Result<(), StoreError> {
+        self.log.room().await?;
+        self.transact(fence, |state| state.record_routing(workspace, routed))
+    }
+
+    async fn due(
+        &self,
+        workspace: WorkspaceId,
+        connection: ConnectionId,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<DuePage, StoreError> {
+        self.state.read().due(workspace, connection, until, limit)
+    }
+
+    async fn begin(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        connection: ConnectionId,
+        connection_version: u64,
+        entry: DueEntry,
+    ) -> Result<Begun, StoreError> {
+        let begun = {
+            let mut state = self.state.write();
+            state.check(fence)?;
+            state.begin(workspace, connection, connection_version, entry)?
+        };
+        match begun {
+            Err(begun) => Ok(begun),
+            Ok((delivery, stored)) => {
+                let payload = self.payload_of(&stored)?;
+                Ok(Begun::Work(Box::new(Work { delivery, event: stored.event, payload })))
+            }
+        }
+    }
+
+    async fn release(&self, connection: ConnectionId) {
+        self.state.write().release(connection);
+    }
+
+    async fn record_attempts(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        attempts: Vec<Attempted>,
+    ) -> Result<(), StoreError> {
+        self.log.room().await?;
+        self.transact(fence, |state| state.record_attempts(workspace, attempts))
+    }
+
+    async fn cancel_queued(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        connection: ConnectionId,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.log.room().await?;
+        self.transact(fence, |state| state.cancel_queued(workspace, connection, at, limit))
+    }
+
+    async fn pace(&self, connection: ConnectionId) -> Result<Pace, StoreError> {
+        self.state.read().pace(connection)
+    }
+
+    async fn record_pace(
+        &self,
+        fence: Fence,
+        connection: ConnectionId,
+        pace: Pace,
+    ) -> Result<(), StoreError> {
+        self.transact(fence, |state| {
+            state.commit(Record::Paced { connection_id: connection, pace })?;
+            Ok(())
+        })
+    }
+
+    async fn retry(
+        &self,
+        fence: Fence,
+        scope: Scope,
+        event: EventId,
+        rule: RuleId,
+        now: Timestamp,
+    ) -> Result<Delivery, StoreError> {
+        self.log.availability().map_err(StoreError::Unavailable)?;
+        let (delivery, sequence) = self.transact(fence, |state| state.retry(scope, event, rule, now))?;
+        self.log.durable(sequence).await?;
+        Ok(delivery)
+    }
+
+    async fn cancel(
+        &self,
+        fence: Fence,
+        scope: Scope,
+        event: EventId,
+        rule: Option<RuleId>,
+        now: Timestamp,
+    ) -> Result<EventDetails, StoreError> {
+        self.log.availability().map_err(StoreError::Unavailable)?;
+        let sequence = self.transact(fence, |state| state.cancel(scope, event, rule, now))?;
+        self.log.durable(sequence).await?;
+        Ok(self.event(scope, event).await?.ok_or(Refusal::NotFound("event"))?)
+    }
+
+    async fn event(&self, scope: Scope, id: EventId) -> Result<Option<EventDetails>, StoreError> {
+        let Some((mut details, unmatched_at)) = self.details(scope, id)? else { return Ok(None) };
+        if let Some(sequence) = unmatched_at {
+            self.log.durable(sequence).await?;
+            details.unmatched = match self.log.record(Place::of(sequence))? {
+                Record::Routed { routed, .. } => routed.unmatched,
+                Record::Carried(carried) => carried.unmatched,
+                _ => Vec::new(),
+            };
+        }
+        Ok(Some(details))
+    }
+
+    async fn payload(&self, scope: Scope, id: EventId) -> Result<Option<Bytes>, StoreError> {
+        let stored = self.state.read().event_in(scope, id)?;
+        stored.map(|stored| self.payload_of(&stored)).transpose()
+    }
+
+    async fn response(
+        &self,
+        scope: Scope,
+        event: EventId,
+        attempt: AttemptId,
+    ) -> Result<Option<ResponseDetails>, StoreError> {
+        let Some((details, _)) = self.details(scope, event)? else { return Ok(None) };
+        let found = details.deliveries.iter().find_map(|delivery| {
+            let of =
+                |kept: &&crate::domain::delivery::Attempt| AttemptId::of(delivery.id, kept.number) == attempt;
+            let kept = delivery.attempts.iter().find(of)?;
+            Some((delivery.id, kept.number, kept.response_at?))
+        });
+        let Some((delivery, number, sequence)) = found else { return Ok(None) };
+        self.log.durable(sequence).await?;
+        Ok(match self.log.record(Place::of(sequence))? {
+            Record::Attempted { attempted, .. } => attempted.response,
+            Record::Carried(carried) => carried
+                .responses
+                .into_iter()
+                .find(|(of, kept, _)| *of == delivery && *kept == number)
+                .map(|(_, _, response)| response),
+            _ => None,
+        })
+    }
+
+    async fn events(
+        &self,
+        scope: Scope,
+        filter: EventFilter,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Page<EventSummary, EventId>, StoreError> {
+        self.read(move |state| state.events(scope, &filter, after, limit)).await
+    }
+
+    async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, StoreError> {
+        self.state.read().row(&keys::organization(id))
+    }
+
+    async fn organizations(
+        &self,
+        after: Option<OrganizationId>,
+        limit: usize,
+    ) -> Result<Page<Organization, OrganizationId>, StoreError> {
+        let row_key = |id| keys::organization(OrganizationId::from_bytes(id));
+        let after = after.map(|id| *id.as_bytes());
+        let page = self.state.read().list(b"o", row_key, after.as_ref(), limit, |_| true)?;
+        Ok(Page { records: page.records, next: page.next.map(OrganizationId::from_bytes) })
+    }
+
+    async fn machine_key(&self, access_key: &str) -> Result<Option<MachineKey>, StoreError> {
+        self.state.read().row(&keys::machine_key(access_key))
+    }
+
+    async fn publishable_key(&self, hash: [u8; 32]) -> Result<Option<PublishableKey>, StoreError> {
+        let found: Option<PublishableKey> = self.state.read().row(&keys::publishable_key(&hash))?;
+        Ok(found.filter(|key| publishable_key_hash(&key.public_key) == hash))
+    }
+
+    async fn publishable_key_of(&self, workspace: WorkspaceId) -> Result<Option<PublishableKey>, StoreError> {
+        self.state.read().publishable_key_of(workspace)
+    }
+
+    async fn workspace(&self, scope: Scope, id: WorkspaceId) -> Result<Option<Workspace>, StoreError> {
+        let found: Option<Workspace> = self.state.read().row(&keys::workspace(id))?;
+        Ok(found.filter(|found| in_scope(scope, found.organization_id, found.id)))
+    }
+
+    async fn workspaces(
+        &self,
+        organization: OrganizationId,
+        after: Option<WorkspaceId>,
+        limit: usize,
+    ) -> Result<Page<Workspace, WorkspaceId>, StoreError> {
+        let after = after.map(|id| *id.as_bytes());
+        let page = self.read(move |state| {
+            let row_key = |id| keys::workspace(WorkspaceId::from_bytes(id));
+            state.list(&keys::workspaces_of(organization), row_key, after.as_ref(), limit, |_| true)
+        });
+        let page = page.await?;
+        Ok(Page { records: page.records, next: page.next.map(WorkspaceId::from_bytes) })
+    }
+
+    async fn connection(&self, scope: Scope, id: ConnectionId) -> Result<Option<Connection>, StoreError> {
+        let found: Option<Connection> = self.state.read().row(&keys::connection(id))?;
+        Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))
+    }
+
+    async fn connections(
+        &self,
+        scope: Scope,
+        after: Option<ConnectionId>,
+        limit: usize,
+    ) -> Result<Page<Connection, ConnectionId>, StoreError> {
+        let list = match scope {
+            Scope::Organization(id) => keys::connections_of_organization(id),
+            Scope::Workspace(id) => keys::connections_of(id),
+        };
+        let after = after.map(|id| *id.as_bytes());
+        let page = self.read(move |state| {
+            let row_key = |id| keys::connection(ConnectionId::from_bytes(id));
+            state.list(&list, row_key, after.as_ref(), limit, |_| true)
+        });
+        let page = page.await?;
+        Ok(Page { records: page.records, next: page.next.map(ConnectionId::from_bytes) })
+    }
+
+    async fn rule(&self, scope: Scope, id: RuleId) -> Result<Option<Rule>, StoreError> {
+        let found: Option<Rule> = self.state.read().row(&keys::rule(id))?;
+        Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))
+    }
+
+    async fn rules(
+        &self,
+        scope: Scope,
+        filter: RuleFilter,
+        after: Option<RuleId>,
+        limit: usize,
+    ) -> Result<Page<Rule, RuleId>, StoreError> {
+        let list = match scope {
+            Scope::Organization(id) => keys::rules_of_organization(id),
+            Scope::Workspace(id) => keys::rules_of(id),
+        };
+        let after = after.map(|id| *id.as_bytes());
+        let page = self.read(move |state| {
+            let row_key = |id| keys::rule(RuleId::from_bytes(id));
+            let keep = |rule: &Rule| {
+                let RuleFilter { event, resource, resource_id } = &filter;
+                event.as_ref().is_none_or(|event| *event == rule.event)
+                    && resource.as_ref().is_none_or(|wanted| Some(wanted) == rule.resource.as_ref())
+                    && resource_id.as_ref().is_none_or(|wanted| Some(wanted) == rule.resource_id.as_ref())
+            };
+            state.list(&list, row_key, after.as_ref(), limit, keep)
+        });
+        let page = page.await?;
+        Ok(Page { records: page.records, next: page.next.map(RuleId::from_bytes) })
+    }
+
+    async fn queue_reports(&self, limit: usize) -> Result<Vec<QueueReport>, StoreError> {
+        self.read(move |state| state.queue_reports(limit)).await
+    }
+
+    async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError> {
+        let (mut forgotten, mut after) = (0, None);
+        self.transact(fence, |state| state.forget_idempotency(now, usize::MAX))?;
+        loop {
+            let workspaces = self.read(move |state| state.workspaces_after(after, RETAIN_BATCH)).await?;
+            let Some(last) = workspaces.last() else { break };
+            after = Some(last.id);
+            for workspace in workspaces {
+                let days = workspace.retention_days.unwrap_or(default_days);
+                let cutoff = now.before(std::time::Duration::from_secs(u64::from(days) * 86_400));
+                forgotten += self.retain_workspace(fence, workspace.id, cutoff).await?;
+            }
+        }
+        self.log.reclaim(fence).await?;
+        Ok(forgotten)
+    }
+
+    async fn verify(&self) -> Result<Verification, StoreError> {
+        self.read(State::verify).await
+    }
+
+    fn availability(&self) -> Result<(), Unavailable> {
+        self.log.availability()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.log.close().await
+    }
+}
+
+impl<L: Log> Ledger<L> {
+    async fn retain_workspace(
+        &self,
+        fence: Fence,
+        id: WorkspaceId,
+        cutoff: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let (mut forgotten, mut from) = (0, None);
+        loop {
+            self.log.room().await?;
+            let (events, next) =
+                self.read(move |state| state.expired(id, from, cutoff, RETAIN_BATCH)).await?;
+            if !events.is_empty() {
+                forgotten += events.len() as u64;
+                let record = Record::Expired { workspace_id: id, events };
+                self.transact(fence, |state| state.commit(record).map(|_| ()))?;
+            }
+            from = next;
+            if from.is_none() {
+                break;
+            }
+        }
+        let settled = self.log.settled();
+        self.transact(fence, |state| {
+            let oldest = state.oldest_unrouted(id)?.min(settled);
+            state.prune_rule_versions(id, oldest)
+        })?;
+        Ok(forgotten)
+    }
+}
+
+fn in_scope(scope: Scope, organization: OrganizationId, workspace: WorkspaceId) -> bool {
+    match scope {
+        Scope::Organization(id) => id == organization,
+        Scope::Workspace(id) => id == workspace,
+    }
+}
+
+/// Remembers, within one batch, which idempotency keys were used: the state learns of them only
+/// once the batch is durable.
+#[derive(Default)]
+pub struct BatchKeys(std::collections::HashMap<(WorkspaceId, String), ([u8; 32], Event)>);
+
+impl BatchKeys {
+    /// What an earlier event of the batch under the same key makes of this one, if there is any.
+    pub fn earlier(&self, new: &NewEvent) -> Option<Result<Appended, StoreError>> {
+        let idempotency = new.idempotency.as_ref()?;
+        let (fingerprint, event) = self.0.get(&(new.event.workspace_id, idempotency.key.clone()))?;
+        Some(if *fingerprint == idempotency.fingerprint {
+            Ok(Appended::Repeated(Box::new(event.clone())))
+        } else {
+            Err(Refusal::IdempotencyMismatch.into())
+        })
+    }
+
+    /// Remembers an event that goes in.
+    pub fn remember(&mut self, new: &NewEvent) {
+        if let Some(idempotency) = &new.idempotency {
+            let key = (new.event.workspace_id, idempotency.key.clone());
+            self.0.insert(key, (idempotency.fingerprint, new.event.clone()));
+        }
+    }
+}

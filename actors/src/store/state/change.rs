@@ -1,0 +1,354 @@
+//! Configuration: what a change must fit, what it writes, and how it is read.
+
+use super::*;
+use crate::domain::key::publishable_key_hash;
+use serde::de::DeserializeOwned;
+
+/// Rows a list reads at most for one page.
+const ROWS_PER_PAGE_MAX: usize = 10_000;
+
+impl<V: View> State<V> {
+    /// Checks a change against what is there, and makes it. Returns the sequence to wait for.
+    pub fn configure(&mut self, change: &Change) -> Result<u64, StoreError> {
+        self.check_change(change)?;
+        self.commit(Record::configured(change, None))
+    }
+
+    fn check_change(&self, change: &Change) -> Result<(), StoreError> {
+        match change {
+            Change::CreateOrganization(_) => {}
+            Change::CreateMachineKey(key) => {
+                self.row::<Organization>(&keys::organization(key.organization_id))?
+                    .ok_or(Refusal::NotFound("organization"))?;
+            }
+            Change::CreateWorkspace(created) => {
+                let workspace = &created.0;
+                self.row::<Organization>(&keys::organization(workspace.organization_id))?
+                    .ok_or(Refusal::NotFound("organization"))?;
+                self.check_name(
+                    &keys::workspace_name(workspace.organization_id, &workspace.name),
+                    None,
+                    "workspace",
+                )?;
+            }
+            Change::UpdateWorkspace(workspace) => {
+                self.row::<Workspace>(&keys::workspace(workspace.id))?
+                    .ok_or(Refusal::NotFound("workspace"))?;
+                let name = keys::workspace_name(workspace.organization_id, &workspace.name);
+                self.check_name(&name, Some(workspace.id.as_bytes()), "workspace")?;
+            }
+            Change::CreateConnection(connection) => {
+                let workspace = connection.workspace_id;
+                self.row::<Workspace>(&keys::workspace(workspace))?.ok_or(Refusal::NotFound("workspace"))?;
+                self.check_name(&keys::connection_name(workspace, &connection.name), None, "connection")?;
+                self.check_count(
+                    &keys::connections_of(workspace),
+                    CONNECTIONS_PER_WORKSPACE_MAX,
+                    "connections",
+                )?;
+            }
+            Change::UpdateConnection(connection) => {
+                let stored: Connection =
+                    self.row(&keys::connection(connection.id))?.ok_or(Refusal::NotFound("connection"))?;
+                if connection.version != stored.version + 1 {
+                    return Err(Refusal::Stale("connection").into());
+                }
+                let name = keys::connection_name(connection.workspace_id, &connection.name);
+                self.check_name(&name, Some(connection.id.as_bytes()), "connection")?;
+            }
+            Change::DeleteConnection { id, force } => {
+                self.row::<Connection>(&keys::connection(*id))?.ok_or(Refusal::NotFound("connection"))?;
+                let rules = self.rules_of_connection(*id)?.len();
+                if rules > 0 && !force {
+                    return Err(Refusal::HasRules(rules).into());
+                }
+            }
+            Change::CreateRule(rule) => {
+                self.check_rule_connection(rule)?;
+                self.check_count(&keys::rules_of(rule.workspace_id), RULES_PER_WORKSPACE_MAX, "rules")?;
+                self.check_duplicate(rule)?;
+            }
+            Change::UpdateRule(rule) => {
+                let stored: Rule = self.row(&keys::rule(rule.id))?.ok_or(Refusal::NotFound("rule"))?;
+                if stored.updated_at > rule.updated_at {
+                    return Err(Refusal::Stale("rule").into());
+                }
+                self.check_duplicate(rule)?;
+            }
+            Change::DeleteRule(id) => {
+                self.row::<Rule>(&keys::rule(*id))?.ok_or(Refusal::NotFound("rule"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a name that another one has.
+    fn check_name(&self, key: &[u8], own: Option<&[u8]>, what: &'static str) -> Result<(), StoreError> {
+        match self.view.get(key)? {
+            Some(owner) if own != Some(&owner[..]) => Err(Refusal::NameTaken(what).into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_count(&self, prefix: &[u8], max: usize, what: &'static str) -> Result<(), StoreError> {
+        let mut count = 0;
+        self.view.scan(prefix, &keys::end_of(prefix), Order::Ascending, &mut |_, _| {
+            count += 1;
+            Ok(count < max)
+        })?;
+        if count < max { Ok(()) } else { Err(Refusal::TooMany(max, what).into()) }
+    }
+
+    fn check_rule_connection(&self, rule: &Rule) -> Result<(), StoreError> {
+        let connection = self.row::<Connection>(&keys::connection(rule.connection_id))?;
+        let same = connection.is_some_and(|connection| connection.workspace_id == rule.workspace_id);
+        if same { Ok(()) } else { Err(Refusal::NotFound("connection").into()) }
+    }
+
+    fn check_duplicate(&self, rule: &Rule) -> Result<(), StoreError> {
+        let what = |rule: &Rule| {
+            let Rule { event, resource, resource_id, metadata, conditions, .. } = rule.clone();
+            (event, resource, resource_id, metadata, conditions)
+        };
+        for id in self.rules_of_connection(rule.connection_id)? {
+            let other: Option<Rule> = self.row(&keys::rule(id))?;
+            if other.is_some_and(|other| other.id != rule.id && what(&other) == what(rule)) {
+                return Err(Refusal::DuplicateRule.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn rules_of_connection(&self, id: ConnectionId) -> Result<Vec<RuleId>, StoreError> {
+        let mut rules = Vec::new();
+        let prefix = keys::rules_of_connection(id);
+        self.view.scan(&prefix, &keys::end_of(&prefix), Order::Ascending, &mut |key, _| {
+            rules.push(RuleId::from_bytes(keys::id_at_end(key)));
+            Ok(true)
+        })?;
+        Ok(rules)
+    }
+
+    /// Makes a change that passed. `at` is the record it is from, `since` when a rule began to apply.
+    pub(super) fn apply_change(&mut self, change: Change, at: u64, since: u64) -> Result<(), StoreError> {
+        match change {
+            Change::CreateOrganization(row) => self.save_row(keys::organization(row.id), at, &row),
+            Change::CreateMachineKey(row) => self.save_row(keys::machine_key(&row.access_key), at, &row),
+            Change::CreateWorkspace(created) => {
+                let (workspace, key) = *created;
+                let hash = publishable_key_hash(&key.public_key);
+                self.view.put(keys::workspace_of(workspace.organization_id, workspace.id), Vec::new());
+                self.view.put(keys::publishable_key_of(workspace.id), hash.to_vec());
+                self.save_row(keys::publishable_key(&hash), at, &key);
+                self.apply_workspace(&workspace, at)?;
+            }
+            Change::UpdateWorkspace(workspace) => self.apply_workspace(&workspace, at)?,
+            Change::CreateConnection(connection) | Change::UpdateConnection(connection) => {
+                let Connection { id, organization_id, workspace_id, .. } = connection;
+                if let Some(old) = self.row::<Connection>(&keys::connection(id))? {
+                    self.view.delete(keys::connection_name(workspace_id, &old.name));
+                }
+                self.view.put(keys::connection_name(workspace_id, &connection.name), id.as_bytes().to_vec());
+                self.view.put(keys::connection_of_organization(organization_id, id), Vec::new());
+                let state = (connection.version, connection.takes_deliveries());
+                self.save(keys::connection_of(workspace_id, id), &state);
+                self.save_row(keys::connection(id), at, &connection);
+            }
+            Change::DeleteConnection { id, .. } => {
+                for rule in self.rules_of_connection(id)? {
+                    self.delete_rule(rule, since)?;
+                }
+                let Some(old) = self.row::<Connection>(&keys::connection(id))? else { return Ok(()) };
+                self.view.delete(keys::connection_name(old.workspace_id, &old.name));
+                self.view.delete(keys::connection_of_organization(old.organization_id, id));
+                self.view.delete(keys::connection_of(old.workspace_id, id));
+                self.view.delete(keys::pace(id));
+                self.view.delete(keys::connection(id));
+            }
+            Change::CreateRule(rule) | Change::UpdateRule(rule) => {
+                self.view.put(keys::rule_of(rule.workspace_id, rule.id), Vec::new());
+                self.view.put(keys::rule_of_organization(rule.organization_id, rule.id), Vec::new());
+                self.view.put(keys::rule_of_connection(rule.connection_id, rule.id), Vec::new());
+                self.save_rule_version(rule.workspace_id, rule.id, since, Some(&rule))?;
+                self.save_row(keys::rule(rule.id), at, &rule);
+            }
+            Change::DeleteRule(id) => self.delete_rule(id, since)?,
+        }
+        Ok(())
+    }
+
+    fn apply_workspace(&mut self, workspace: &Workspace, at: u64) -> Result<(), StoreError> {
+        if let Some(old) = self.row::<Workspace>(&keys::workspace(workspace.id))? {
+            self.view.delete(keys::workspace_name(old.organization_id, &old.name));
+        }
+        let name = keys::workspace_name(workspace.organization_id, &workspace.name);
+        self.view.put(name, workspace.id.as_bytes().to_vec());
+        self.save_row(keys::workspace(workspace.id), at, workspace);
+        Ok(())
+    }
+
+    fn delete_rule(&mut self, id: RuleId, since: u64) -> Result<(), StoreError> {
+        let Some(rule) = self.row::<Rule>(&keys::rule(id))? else { return Ok(()) };
+        self.view.delete(keys::rule_of(rule.workspace_id, id));
+        self.view.delete(keys::rule_of_organization(rule.organization_id, id));
+        self.view.delete(keys::rule_of_connection(rule.connection_id, id));
+        self.view.delete(keys::rule(id));
+        self.save_rule_version(rule.workspace_id, id, since, None)
+    }
+
+    /// Keeps what the rule was until now for events accepted until now, as long as there are any.
+    fn save_rule_version(
+        &mut self,
+        workspace: WorkspaceId,
+        id: RuleId,
+        since: u64,
+        rule: Option<&Rule>,
+    ) -> Result<(), StoreError> {
+        let text = serde_json::to_vec(&rule).expect("a rule has string keys and no failing serializer");
+        self.view.put(keys::rule_version(workspace, id, since), text);
+        let changed = self.load::<u64>(&keys::rules_changed(workspace))?.unwrap_or(0).max(since);
+        self.save(keys::rules_changed(workspace), &changed);
+        Ok(())
+    }
+
+    /// See [`Store::rules_as_of`].
+    pub fn rules_as_of(&self, workspace: WorkspaceId, sequence: u64) -> Result<RulesAsOf, StoreError> {
+        let (mut rules, prefix) = (Vec::<(RuleId, Option<Rule>)>::new(), keys::rule_versions(workspace));
+        let mut until: Option<u64> = None;
+        self.view.scan(&prefix, &keys::end_of(&prefix), Order::Ascending, &mut |key, value| {
+            let (id, since) = version_key(key);
+            if since > sequence {
+                until = Some(until.map_or(since, |until| until.min(since)));
+            } else {
+                let rule = decode_json(value)?;
+                match rules.last_mut() {
+                    Some(last) if last.0 == id => last.1 = rule,
+                    _ => rules.push((id, rule)),
+                }
+            }
+            Ok(true)
+        })?;
+        Ok(RulesAsOf { rules: rules.into_iter().filter_map(|(_, rule)| rule).collect(), until })
+    }
+
+    /// Drops rule versions that no unrouted event can meet any more. Nothing is lost by not doing so,
+    /// and nothing by doing it again, so no record is made.
+    pub fn prune_rule_versions(
+        &mut self,
+        workspace: WorkspaceId,
+        oldest_unrouted: u64,
+    ) -> Result<(), StoreError> {
+        let (mut last, mut old): (Option<(RuleId, Key)>, Vec<Key>) = (None, Vec::new());
+        let prefix = keys::rule_versions(workspace);
+        self.view.scan(&prefix, &keys::end_of(&prefix), Order::Ascending, &mut |key, value| {
+            let (id, since) = version_key(key);
+            if since <= oldest_unrouted {
+                old.extend(last.take().filter(|(last_id, _)| *last_id == id).map(|(_, key)| key));
+                last = Some((id, key.to_vec()));
+                if value == b"null" {
+                    old.push(key.to_vec());
+                }
+            }
+            Ok(true)
+        })?;
+        old.into_iter().for_each(|key| self.view.delete(key));
+        Ok(())
+    }
+
+    /// A row of configuration.
+    pub fn row<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let row: Option<Row<T>> = self.view.get(key)?.map(|bytes| decode_json(&bytes)).transpose()?;
+        Ok(row.map(|row| row.row))
+    }
+
+    /// What a change made by the record `sequence` still says today: `None` if it is superseded.
+    pub fn still_says(&self, change: &str, sequence: u64) -> Result<Option<Change>, StoreError> {
+        let change: Change = decode_json(change.as_bytes())?;
+        Ok(match change {
+            Change::CreateOrganization(row) => {
+                self.row_of(&keys::organization(row.id), sequence)?.map(Change::CreateOrganization)
+            }
+            Change::CreateMachineKey(row) => {
+                self.row_of(&keys::machine_key(&row.access_key), sequence)?.map(Change::CreateMachineKey)
+            }
+            Change::CreateWorkspace(created) => {
+                let (workspace, key) = *created;
+                let key =
+                    self.row_of(&keys::publishable_key(&publishable_key_hash(&key.public_key)), sequence)?;
+                let workspace = self.row(&keys::workspace(workspace.id))?;
+                workspace.zip(key).map(|created| Change::CreateWorkspace(Box::new(created)))
+            }
+            Change::UpdateWorkspace(row) => {
+                self.row_of(&keys::workspace(row.id), sequence)?.map(Change::UpdateWorkspace)
+            }
+            Change::CreateConnection(row) | Change::UpdateConnection(row) => {
+                self.row_of(&keys::connection(row.id), sequence)?.map(Change::CreateConnection)
+            }
+            Change::CreateRule(row) | Change::UpdateRule(row) => {
+                self.row_of(&keys::rule(row.id), sequence)?.map(Change::CreateRule)
+            }
+            Change::DeleteConnection { .. } | Change::DeleteRule(_) => None,
+        })
+    }
+
+    /// A row, if it is from the record `sequence`.
+    fn row_of<T: DeserializeOwned>(&self, key: &[u8], sequence: u64) -> Result<Option<T>, StoreError> {
+        let row: Option<Row<T>> = self.view.get(key)?.map(|bytes| decode_json(&bytes)).transpose()?;
+        Ok(row.filter(|row| row.at == sequence).map(|row| row.row))
+    }
+
+    fn save_row<T: Serialize>(&mut self, key: Key, at: u64, row: &T) {
+        let text =
+            serde_json::to_vec(&Row { at, row }).expect("rows have string keys and no failing serializer");
+        self.view.put(key, text);
+    }
+
+    /// The publishable key of a workspace.
+    pub fn publishable_key_of(&self, workspace: WorkspaceId) -> Result<Option<PublishableKey>, StoreError> {
+        let Some(hash) = self.view.get(&keys::publishable_key_of(workspace))? else { return Ok(None) };
+        let hash: [u8; 32] =
+            hash[..].try_into().map_err(|_| StoreError::Damaged("a key hash is cut".to_owned()))?;
+        self.row(&keys::publishable_key(&hash))
+    }
+
+    /// Rows that a list names, oldest first, after `after`.
+    pub fn list<T: DeserializeOwned>(
+        &self,
+        list: &[u8],
+        row_key: impl Fn([u8; 16]) -> Key,
+        after: Option<&[u8; 16]>,
+        limit: usize,
+        keep: impl Fn(&T) -> bool,
+    ) -> Result<Page<T, [u8; 16]>, StoreError> {
+        let from = after.map_or_else(|| list.to_vec(), |id| keys::end_of(&[list, &id[..]].concat()));
+        let (mut ids, mut looked_at) = (Vec::new(), 0);
+        self.view.scan(&from, &keys::end_of(list), Order::Ascending, &mut |key, _| {
+            ids.push(keys::id_at_end(key));
+            looked_at += 1;
+            Ok(looked_at <= ROWS_PER_PAGE_MAX)
+        })?;
+        let (mut page, mut last) = (Page { records: Vec::new(), next: None }, None);
+        for (looked_at, id) in ids.into_iter().enumerate() {
+            if page.records.len() == limit || looked_at == ROWS_PER_PAGE_MAX {
+                page.next = last;
+                break;
+            }
+            page.records.extend(self.row::<T>(&row_key(id))?.filter(&keep));
+            last = Some(id);
+        }
+        Ok(page)
+    }
+}
+
+/// The rule and the sequence a version key is about.
+fn version_key(key: &[u8]) -> (RuleId, u64) {
+    let mut since = [0; 8];
+    if let Some(part) = key.get(33..41) {
+        since.copy_from_slice(part);
+    }
+    (RuleId::from_bytes(keys::part_at(key, 17)), u64::from_be_bytes(since))
+}
+
+fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|err| StoreError::Damaged(format!("unreadable row: {err}")))
+}

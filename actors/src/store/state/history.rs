@@ -1,0 +1,294 @@
+//! History: which events there are, and what became of each.
+//!
+//! A filtered page walks the lists of all its filters at once, leaping from the newest event of
+//! one to the newest not newer in the next, so that it costs what the rarest filter costs. Steps are
+//! bounded: a page that would take more comes back short, with where to go on.
+
+use super::*;
+
+/// Look-ups a page may take before it comes back short.
+const STEPS_MAX: usize = 4_000;
+
+impl<V: View> State<V> {
+    /// An event, if it is in scope.
+    pub fn event_in(&self, scope: Scope, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
+        let workspace = match scope {
+            Scope::Workspace(workspace) => Some(workspace),
+            Scope::Organization(organization) => self
+                .view
+                .get(&keys::event_of_organization(organization, id))?
+                .map(|workspace| WorkspaceId::from_bytes(keys::part_at(&workspace, 0))),
+        };
+        workspace.map_or(Ok(None), |workspace| self.stored_event(workspace, id))
+    }
+
+    /// What has become of an event, counting what is in flight.
+    pub fn summary(&self, stored: StoredEvent) -> EventSummary {
+        let status = match stored.status() {
+            status if status.is_final() => status,
+            _ if self.claims.events.contains_key(&stored.event.id) => Status::Processing,
+            status => status,
+        };
+        let StoredEvent { event, tally, started_at, completed_at, .. } = stored;
+        EventSummary { event, status, tally, started_at, completed_at }
+    }
+
+    /// An event's deliveries; those in flight show as processing.
+    pub fn deliveries_shown(&self, event: &Event) -> Result<Vec<Delivery>, StoreError> {
+        let mut deliveries = self.deliveries(event.workspace_id, event.id)?;
+        for delivery in &mut deliveries {
+            if !delivery.status.is_final() && self.claims.deliveries.contains_key(&delivery.id) {
+                delivery.status = Status::Processing;
+            }
+        }
+        Ok(deliveries)
+    }
+
+    /// See [`Store::events`].
+    pub fn events(
+        &self,
+        scope: Scope,
+        filter: &EventFilter,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Page<EventSummary, EventId>, StoreError> {
+        if filter.status == Some(Status::Processing) {
+            return self.events_in_flight(scope, filter, after, limit);
+        }
+        let lists = self.lists_to_walk(scope, filter);
+        let mut page = Page { records: Vec::new(), next: None };
+        let (mut before, mut steps) = (after, 0);
+        loop {
+            if page.records.len() == limit || steps >= STEPS_MAX {
+                page.next = before;
+                // A full page says there is more only if there is.
+                if page.records.len() == limit && self.newest_in_all(&lists, before, &mut steps)?.is_none() {
+                    page.next = None;
+                }
+                return Ok(page);
+            }
+            let Some(found) = self.newest_in_all(&lists, before, &mut steps)? else { return Ok(page) };
+            before = Some(found.id);
+            let stored = if found.is_in_all { self.event_in(scope, found.id)? } else { None };
+            if let Some(stored) = stored.filter(|stored| passes(&stored.event, filter)) {
+                let summary = self.summary(stored);
+                page.records
+                    .extend(filter.status.is_none_or(|wanted| wanted == summary.status).then_some(summary));
+            }
+        }
+    }
+
+    /// Events in flight: a few, and only in memory.
+    fn events_in_flight(
+        &self,
+        scope: Scope,
+        filter: &EventFilter,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Page<EventSummary, EventId>, StoreError> {
+        let in_scope =
+            |(_, (workspace, organization, _)): &(&EventId, &(WorkspaceId, OrganizationId, u32))| match scope
+            {
+                Scope::Workspace(id) => *workspace == id,
+                Scope::Organization(id) => *organization == id,
+            };
+        let mut ids: Vec<EventId> = self.claims.events.iter().filter(in_scope).map(|(id, _)| *id).collect();
+        ids.retain(|id| after.is_none_or(|after| *id < after));
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        let mut page = Page { records: Vec::new(), next: None };
+        for id in ids {
+            if page.records.len() == limit {
+                page.next = page.records.last().map(|last: &EventSummary| last.event.id);
+                break;
+            }
+            let stored = self.event_in(scope, id)?.filter(|stored| passes(&stored.event, filter));
+            let summary = stored.map(|stored| self.summary(stored));
+            page.records.extend(summary.filter(|summary| summary.status == Status::Processing));
+        }
+        Ok(page)
+    }
+
+    /// The lists whose common events make a page. In an organization filters are looked at event by event.
+    fn lists_to_walk(&self, scope: Scope, filter: &EventFilter) -> Vec<Key> {
+        let workspace = match scope {
+            Scope::Organization(organization) => return vec![keys::events_of_organization(organization)],
+            Scope::Workspace(workspace) => workspace,
+        };
+        let resource =
+            filter.resource.as_deref().filter(|name| *name != crate::domain::event::RESOURCE_DEFAULT);
+        let mut lists: Vec<Key> = [
+            filter.resource_id.as_deref().map(Filter::ResourceId),
+            resource.map(Filter::Resource),
+            filter.event.as_deref().map(Filter::Name),
+            filter.status.map(Filter::Status),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|filter| keys::filtered(workspace, filter))
+        .collect();
+        if lists.is_empty() {
+            lists.push(keys::events_of(workspace));
+        }
+        lists
+    }
+
+    /// The newest event older than `before` that may be in all lists, one round of leaps further.
+    fn newest_in_all(
+        &self,
+        lists: &[Key],
+        before: Option<EventId>,
+        steps: &mut usize,
+    ) -> Result<Option<Found>, StoreError> {
+        let mut bound = before.map(|id| *id.as_bytes());
+        loop {
+            let Some(first) = self.newest_before(&lists[0], bound.as_ref())? else { return Ok(None) };
+            *steps += 1;
+            let mut candidate = first;
+            for list in &lists[1..] {
+                *steps += 1;
+                let from_candidate = next_id(&candidate);
+                let Some(found) = self.newest_before(list, from_candidate.as_ref())? else { return Ok(None) };
+                candidate = found;
+            }
+            if candidate == first {
+                return Ok(Some(Found { id: EventId::from_bytes(first), is_in_all: true }));
+            }
+            bound = next_id(&candidate);
+            if *steps >= STEPS_MAX {
+                // Nothing newer than the candidate is in all; itself it may be: go on right above it.
+                let id = bound.unwrap_or([u8::MAX; 16]);
+                return Ok(Some(Found { id: EventId::from_bytes(id), is_in_all: false }));
+            }
+        }
+    }
+
+    fn newest_before(&self, list: &[u8], before: Option<&[u8; 16]>) -> Result<Option<[u8; 16]>, StoreError> {
+        let end = before.map_or_else(|| keys::end_of(list), |id| [list, &id[..]].concat());
+        let mut newest = None;
+        self.view.scan(list, &end, Order::Descending, &mut |key, _| {
+            newest = Some(keys::id_at_end(key));
+            Ok(false)
+        })?;
+        Ok(newest)
+    }
+
+    /// Finished events that are past `cutoff`, oldest first, from `from` on; and where to go on.
+    pub fn expired(
+        &self,
+        workspace: WorkspaceId,
+        from: Option<EventId>,
+        cutoff: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<EventId>, Option<EventId>), StoreError> {
+        let list = keys::events_of(workspace);
+        let start = from.map_or_else(|| list.clone(), |id| keys::end_of(&keys::event(workspace, id)));
+        let (mut expired, mut last, mut looked_at) = (Vec::new(), None, 0);
+        self.view.scan(
+            &start,
+            &keys::event(workspace, EventId::first_at(cutoff)),
+            Order::Ascending,
+            &mut |key, value| {
+                let id = EventId::from_bytes(keys::id_at_end(key));
+                let stored: StoredEvent = decode(value)?;
+                let ended = stored.completed_at.unwrap_or(stored.event.accepted_at);
+                if stored.status().is_final() && ended < cutoff {
+                    expired.push(id);
+                }
+                looked_at += 1;
+                last = Some(id);
+                Ok(looked_at < limit)
+            },
+        )?;
+        Ok((expired, last.filter(|_| looked_at == limit)))
+    }
+
+    /// Workspaces after `after`, by id, with their retention.
+    pub fn workspaces_after(
+        &self,
+        after: Option<WorkspaceId>,
+        limit: usize,
+    ) -> Result<Vec<Workspace>, StoreError> {
+        let from = after.map_or_else(|| vec![b'w'], |id| keys::end_of(&keys::workspace(id)));
+        let mut ids = Vec::new();
+        self.view.scan(&from, b"x", Order::Ascending, &mut |key, _| {
+            ids.push(WorkspaceId::from_bytes(keys::id_at_end(key)));
+            Ok(ids.len() < limit)
+        })?;
+        let mut workspaces = Vec::with_capacity(ids.len());
+        for id in ids {
+            workspaces.extend(self.row::<Workspace>(&keys::workspace(id))?);
+        }
+        Ok(workspaces)
+    }
+
+    /// The sequence of the oldest unrouted event, or of the next record if there is none.
+    pub fn oldest_unrouted(&self, workspace: WorkspaceId) -> Result<u64, StoreError> {
+        let (events, _) = self.unrouted(workspace, 1)?;
+        Ok(events.first().map_or(self.next_sequence, |stored| stored.sequence))
+    }
+
+    /// Forgets idempotency keys past their time, some at a time. They would not be honoured any
+    /// more anyway, so no record is made.
+    pub fn forget_idempotency(&mut self, now: Timestamp, limit: usize) -> Result<(), StoreError> {
+        let mut ages = Vec::new();
+        let end = keys::idempotency_age(now.before(IDEMPOTENCY_KEPT), &[]);
+        self.view.scan(b"X", &end, Order::Ascending, &mut |key, _| {
+            ages.push(key.to_vec());
+            Ok(ages.len() < limit)
+        })?;
+        for age in ages {
+            let entry = keys::idempotency_of_age(&age);
+            let is_current = self
+                .load::<Remembered>(&entry)?
+                .is_some_and(|known| keys::idempotency_age(known.at, &entry) == age);
+            if is_current {
+                self.view.delete(entry);
+            }
+            self.view.delete(age);
+        }
+        Ok(())
+    }
+
+    /// See [`Store::queue_reports`].
+    pub fn queue_reports(&self, limit: usize) -> Result<Vec<QueueReport>, StoreError> {
+        let mut depths = Vec::new();
+        self.view.scan(b"Q", b"R", Order::Ascending, &mut |key, value| {
+            let workspace = WorkspaceId::from_bytes(keys::part_at(key, 1));
+            depths.push((
+                workspace,
+                ConnectionId::from_bytes(keys::id_at_end(key)),
+                decode::<QueueDepth>(value)?,
+            ));
+            Ok(depths.len() < limit)
+        })?;
+        let mut reports = Vec::new();
+        for (workspace, id, depth) in depths {
+            let Some(connection) = self.row::<Connection>(&keys::connection(id))? else { continue };
+            let mut head_due = Timestamp(0);
+            let queue = keys::queue(workspace, id);
+            self.view.scan(&queue, &keys::end_of(&queue), Order::Ascending, &mut |key, value| {
+                head_due = keys::due_entry(key, value).due;
+                Ok(false)
+            })?;
+            reports.push(QueueReport { connection, waiting: depth.waiting, head_due });
+        }
+        Ok(reports)
+    }
+}
+
+struct Found {
+    id: EventId,
+    is_in_all: bool,
+}
+
+fn passes(event: &Event, filter: &EventFilter) -> bool {
+    let EventFilter { event: name, resource, resource_id, status: _ } = filter;
+    name.as_ref().is_none_or(|name| *name == event.name)
+        && resource.as_ref().is_none_or(|resource| *resource == event.resource)
+        && resource_id.as_ref().is_none_or(|id| Some(id) == event.resource_id.as_ref())
+}
+
+/// The id right after this one; `None` after the last.
+fn next_id(id: &[u8; 16]) -> Option<[u8; 16]> {
+    u128::from_be_bytes(*id).checked_add(1).map(u128::to_be_bytes)
+}

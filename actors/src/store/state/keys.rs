@@ -1,0 +1,246 @@
+//! The layout: one tree, one-byte prefixes, big-endian parts, so that every list is a range.
+//!
+//! | prefix | key | value |
+//! | --- | --- | --- |
+//! | `o` | organization | [`Organization`](crate::domain::workspace::Organization) |
+//! | `m` | access key | machine key |
+//! | `w` | workspace | workspace |
+//! | `W` | organization, workspace | nothing: the list |
+//! | `n` | organization, hash of name | workspace |
+//! | `p` | hash of publishable key | publishable key |
+//! | `P` | workspace | hash of its publishable key |
+//! | `c` | connection | connection |
+//! | `C` | workspace, connection | version, and whether it takes deliveries |
+//! | `O` | organization, connection | nothing: the list |
+//! | `N` | workspace, hash of name | connection |
+//! | `r` | rule | rule |
+//! | `R` | workspace, rule | nothing: the list |
+//! | `S` | organization, rule | nothing: the list |
+//! | `y` | connection, rule | nothing: the connection's rules |
+//! | `v` | workspace, rule, sequence | the rule from that sequence on, or nothing once deleted |
+//! | `V` | workspace | sequence of the last change to its rules |
+//! | `g` | connection | pace |
+//! | `e` | workspace, event | event and what became of it |
+//! | `h` | organization, event | workspace |
+//! | `i` | workspace, filter, event | nothing: the events that pass the filter |
+//! | `u` | workspace, sequence | event: unrouted |
+//! | `d` | workspace, event, delivery | delivery |
+//! | `q` | workspace, connection, due, delivery | event: the queue |
+//! | `Q` | workspace, connection | how many wait in the queue |
+//! | `x` | workspace, hash of idempotency key | event, fingerprint, time |
+//! | `X` | time, workspace, hash | nothing: what to forget first |
+
+use crate::{
+    domain::{
+        event::Status,
+        ids::{ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, WorkspaceId},
+        timestamp::Timestamp,
+    },
+    store::DueEntry,
+};
+use sha2::{Digest, Sha256};
+
+pub type Key = Vec<u8>;
+
+/// The epoch of the last owner.
+pub const EPOCH: &[u8] = b"\0epoch";
+/// The latest time on record.
+pub const LATEST: &[u8] = b"\0latest";
+
+fn key(prefix: u8, parts: &[&[u8]]) -> Key {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(prefix);
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+/// The first key after all that start with `prefix`.
+pub fn end_of(prefix: &[u8]) -> Key {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![u8::MAX; 64]
+}
+
+/// The last 16 bytes of a key, which in most tables are an id.
+pub fn id_at_end(key: &[u8]) -> [u8; 16] {
+    part_at(key, key.len().saturating_sub(16))
+}
+
+/// The 16 bytes of a key from `at`; zeros where it is shorter.
+pub fn part_at(key: &[u8], at: usize) -> [u8; 16] {
+    let mut id = [0; 16];
+    if let Some(part) = key.get(at..at + 16) {
+        id.copy_from_slice(part);
+    }
+    id
+}
+
+fn short_hash(text: &str) -> [u8; 16] {
+    part_at(&Sha256::digest(text.as_bytes()), 0)
+}
+
+pub fn organization(id: OrganizationId) -> Key {
+    key(b'o', &[id.as_bytes()])
+}
+pub fn machine_key(access_key: &str) -> Key {
+    key(b'm', &[access_key.as_bytes()])
+}
+pub fn workspace(id: WorkspaceId) -> Key {
+    key(b'w', &[id.as_bytes()])
+}
+pub fn workspaces_of(organization: OrganizationId) -> Key {
+    key(b'W', &[organization.as_bytes()])
+}
+pub fn workspace_of(organization: OrganizationId, id: WorkspaceId) -> Key {
+    key(b'W', &[organization.as_bytes(), id.as_bytes()])
+}
+pub fn workspace_name(organization: OrganizationId, name: &str) -> Key {
+    key(b'n', &[organization.as_bytes(), &short_hash(name)])
+}
+pub fn publishable_key(hash: &[u8; 32]) -> Key {
+    key(b'p', &[hash])
+}
+pub fn publishable_key_of(workspace: WorkspaceId) -> Key {
+    key(b'P', &[workspace.as_bytes()])
+}
+pub fn connection(id: ConnectionId) -> Key {
+    key(b'c', &[id.as_bytes()])
+}
+pub fn connections_of(workspace: WorkspaceId) -> Key {
+    key(b'C', &[workspace.as_bytes()])
+}
+pub fn connection_of(workspace: WorkspaceId, id: ConnectionId) -> Key {
+    key(b'C', &[workspace.as_bytes(), id.as_bytes()])
+}
+pub fn connections_of_organization(organization: OrganizationId) -> Key {
+    key(b'O', &[organization.as_bytes()])
+}
+pub fn connection_of_organization(organization: OrganizationId, id: ConnectionId) -> Key {
+    key(b'O', &[organization.as_bytes(), id.as_bytes()])
+}
+pub fn connection_name(workspace: WorkspaceId, name: &str) -> Key {
+    key(b'N', &[workspace.as_bytes(), &short_hash(name)])
+}
+pub fn rule(id: RuleId) -> Key {
+    key(b'r', &[id.as_bytes()])
+}
+pub fn rules_of(workspace: WorkspaceId) -> Key {
+    key(b'R', &[workspace.as_bytes()])
+}
+pub fn rule_of(workspace: WorkspaceId, id: RuleId) -> Key {
+    key(b'R', &[workspace.as_bytes(), id.as_bytes()])
+}
+pub fn rules_of_organization(organization: OrganizationId) -> Key {
+    key(b'S', &[organization.as_bytes()])
+}
+pub fn rule_of_organization(organization: OrganizationId, id: RuleId) -> Key {
+    key(b'S', &[organization.as_bytes(), id.as_bytes()])
+}
+pub fn rules_of_connection(connection: ConnectionId) -> Key {
+    key(b'y', &[connection.as_bytes()])
+}
+pub fn rule_of_connection(connection: ConnectionId, id: RuleId) -> Key {
+    key(b'y', &[connection.as_bytes(), id.as_bytes()])
+}
+pub fn rule_versions(workspace: WorkspaceId) -> Key {
+    key(b'v', &[workspace.as_bytes()])
+}
+pub fn rule_version(workspace: WorkspaceId, id: RuleId, sequence: u64) -> Key {
+    key(b'v', &[workspace.as_bytes(), id.as_bytes(), &sequence.to_be_bytes()])
+}
+pub fn rules_changed(workspace: WorkspaceId) -> Key {
+    key(b'V', &[workspace.as_bytes()])
+}
+pub fn pace(connection: ConnectionId) -> Key {
+    key(b'g', &[connection.as_bytes()])
+}
+pub fn events_of(workspace: WorkspaceId) -> Key {
+    key(b'e', &[workspace.as_bytes()])
+}
+pub fn event(workspace: WorkspaceId, id: EventId) -> Key {
+    key(b'e', &[workspace.as_bytes(), id.as_bytes()])
+}
+pub fn events_of_organization(organization: OrganizationId) -> Key {
+    key(b'h', &[organization.as_bytes()])
+}
+pub fn event_of_organization(organization: OrganizationId, id: EventId) -> Key {
+    key(b'h', &[organization.as_bytes(), id.as_bytes()])
+}
+pub fn unrouted_of(workspace: WorkspaceId) -> Key {
+    key(b'u', &[workspace.as_bytes()])
+}
+pub fn unrouted(workspace: WorkspaceId, sequence: u64) -> Key {
+    key(b'u', &[workspace.as_bytes(), &sequence.to_be_bytes()])
+}
+pub fn deliveries_of(workspace: WorkspaceId, event: EventId) -> Key {
+    key(b'd', &[workspace.as_bytes(), event.as_bytes()])
+}
+pub fn delivery(workspace: WorkspaceId, event: EventId, id: DeliveryId) -> Key {
+    key(b'd', &[workspace.as_bytes(), event.as_bytes(), id.as_bytes()])
+}
+pub fn queues_of(workspace: WorkspaceId) -> Key {
+    key(b'q', &[workspace.as_bytes()])
+}
+pub fn queue(workspace: WorkspaceId, connection: ConnectionId) -> Key {
+    key(b'q', &[workspace.as_bytes(), connection.as_bytes()])
+}
+pub fn queued(workspace: WorkspaceId, connection: ConnectionId, due: Timestamp, id: DeliveryId) -> Key {
+    key(b'q', &[workspace.as_bytes(), connection.as_bytes(), &due.to_be_bytes(), id.as_bytes()])
+}
+pub fn queue_depth(workspace: WorkspaceId, connection: ConnectionId) -> Key {
+    key(b'Q', &[workspace.as_bytes(), connection.as_bytes()])
+}
+pub fn idempotency(workspace: WorkspaceId, text: &str) -> Key {
+    key(b'x', &[workspace.as_bytes(), &short_hash(text)])
+}
+/// Where the idempotency entry under `key` stands in the order of forgetting.
+pub fn idempotency_age(at: Timestamp, entry: &[u8]) -> Key {
+    key(b'X', &[&at.to_be_bytes(), entry.get(1..).unwrap_or_default()])
+}
+/// The idempotency entry that an age key is about.
+pub fn idempotency_of_age(age: &[u8]) -> Key {
+    key(b'x', &[age.get(9..).unwrap_or_default()])
+}
+
+/// Reads an entry back out of a queue's key and value.
+pub fn due_entry(queue_key: &[u8], value: &[u8]) -> DueEntry {
+    let mut due = [0; 8];
+    if let Some(part) = queue_key.get(33..41) {
+        due.copy_from_slice(part);
+    }
+    DueEntry {
+        due: Timestamp::from_be_bytes(due),
+        delivery_id: DeliveryId::from_bytes(part_at(queue_key, 41)),
+        event_id: EventId::from_bytes(part_at(value, 0)),
+    }
+}
+
+/// A property of events that has an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter<'a> {
+    Name(&'a str),
+    Resource(&'a str),
+    ResourceId(&'a str),
+    Status(Status),
+}
+
+/// The events of a workspace that pass a filter (up to hash collisions, so look again).
+pub fn filtered(workspace: WorkspaceId, filter: Filter<'_>) -> Key {
+    let hashed = |kind: u8, text: &str| key(b'i', &[workspace.as_bytes(), &[kind], &short_hash(text)[..8]]);
+    match filter {
+        Filter::Name(name) => hashed(1, name),
+        Filter::Resource(resource) => hashed(2, resource),
+        Filter::ResourceId(id) => hashed(3, id),
+        Filter::Status(status) => key(b'i', &[workspace.as_bytes(), &[4, status as u8]]),
+    }
+}
+
+/// One event under a prefix such as [`filtered`].
+pub fn under(prefix: &[u8], event: EventId) -> Key {
+    [prefix, event.as_bytes()].concat()
+}
