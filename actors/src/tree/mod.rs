@@ -1,0 +1,184 @@
+//! The actors: who does what, and who looks after whom.
+//!
+//! ```text
+//! Root            one; starts workspaces on demand and, at start, those with unfinished work
+//! ├─ Retention    drops what a workspace no longer keeps
+//! └─ Workspace(w) one per active workspace; put away when idle
+//!    ├─ Rule(w)         routes what is unrouted, records why each rule did or did not match
+//!    └─ Connection(c)   one per active connection: pace, breaker, retry timer, attempts
+//! ```
+//!
+//! | who falls | what happens |
+//! | --- | --- |
+//! | Connection | its workspace starts it again after a growing wait; over its budget it is quarantined for a while, its siblings go on |
+//! | Rule | the same; meanwhile events stay unrouted in the store |
+//! | Workspace | its children end with it; Root starts it again after a growing wait |
+//! | Retention | Root starts it again |
+//! | Root | nothing supervises it: the process ends, and whoever runs it starts it anew |
+//!
+//! Messages wake, the store carries: no message holds the only copy of work. A start, a restart
+//! and a wake are one path: ask the store what is due.
+
+mod children;
+mod connection;
+mod pace;
+mod retention;
+mod root;
+mod rule;
+mod workspace;
+
+pub use root::Tree;
+
+use crate::{
+    clock::Clock,
+    destinations::Prepared,
+    domain::{connection::Connection, ids::WorkspaceId, retry::RetryPolicy, timestamp::Timestamp},
+    store::{Fence, Store},
+    transport::Http,
+};
+use async_trait::async_trait;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Attempts in flight at a time, over all workspaces.
+pub const IN_FLIGHT_MAX: usize = 4_096;
+/// Attempts in flight at a time for one workspace.
+pub const IN_FLIGHT_PER_WORKSPACE_MAX: usize = 256;
+/// Due deliveries a connection reads at a time, and events a rule actor does.
+pub const WINDOW: usize = 64;
+
+/// What every actor is handed: the world, and how to behave in it.
+#[derive(Clone)]
+pub struct Context(Arc<World>);
+
+impl std::ops::Deref for Context {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+/// See [`Context`].
+pub struct World {
+    pub store: Arc<dyn Store>,
+    pub fence: Fence,
+    pub clock: Clock,
+    pub http: Http,
+    pub preparer: Arc<dyn Preparer>,
+    pub faults: Faults,
+    pub settings: Settings,
+    slots: Arc<Semaphore>,
+    draining: AtomicBool,
+}
+
+/// How the tree behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub retry: RetryPolicy,
+    /// The whole time of an attempt.
+    pub timeout: Duration,
+    /// Attempts in flight for one connection.
+    pub max_in_flight: u32,
+    /// How long an actor without work stays.
+    pub idle_after: Duration,
+    /// Days that finished events are kept where a workspace says nothing.
+    pub retention_days: u32,
+    /// How often what is past its time is dropped.
+    pub retention_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy::default(),
+            timeout: Duration::from_secs(15),
+            max_in_flight: 32,
+            idle_after: Duration::from_secs(30),
+            retention_days: 30,
+            retention_every: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Makes a connection ready to deliver: unseals its settings and hands them to its destination.
+#[async_trait]
+pub trait Preparer: Send + Sync + 'static {
+    /// The error is one sentence, without secrets.
+    async fn prepare(&self, connection: &Connection) -> Result<Arc<dyn Prepared>, String>;
+}
+
+/// Named places where a test may make something go wrong. A server has none.
+#[derive(Clone, Default)]
+pub struct Faults(Option<Script>);
+
+type Script = Arc<dyn Fn(&str) + Send + Sync>;
+
+impl Faults {
+    /// `script` is told each place as it is reached, and may panic there.
+    pub fn scripted(script: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(script)))
+    }
+
+    /// This place is reached.
+    pub fn at(&self, place: &str) {
+        if let Some(script) = &self.0 {
+            script(place);
+        }
+    }
+}
+
+impl Context {
+    /// The world, put together.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        http: Http,
+        preparer: Arc<dyn Preparer>,
+        faults: Faults,
+        settings: Settings,
+    ) -> Self {
+        let (fence, slots) = (store.fence(), Arc::new(Semaphore::new(IN_FLIGHT_MAX)));
+        let draining = AtomicBool::new(false);
+        Self(Arc::new(World { store, fence, clock, http, preparer, faults, settings, slots, draining }))
+    }
+}
+
+impl World {
+    /// No new attempts: the server is going down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From here on no attempt starts.
+    fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The right to one attempt, waiting in turn for it.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        self.slots.clone().acquire_owned().await.ok()
+    }
+
+    /// Returns when no attempt is in flight any more.
+    async fn all_landed(&self) {
+        let all = u32::try_from(IN_FLIGHT_MAX).unwrap_or(u32::MAX);
+        drop(self.slots.acquire_many(all).await);
+    }
+
+    /// How long until `moment`, at least a millisecond, so that a timer never spins.
+    fn until(&self, moment: Timestamp) -> Duration {
+        moment.since(self.clock.now()).max(Duration::from_millis(1))
+    }
+}
+
+/// Which workspace, for the log.
+fn named(id: WorkspaceId) -> tracing::field::DisplayValue<WorkspaceId> {
+    tracing::field::display(id)
+}

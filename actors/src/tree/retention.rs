@@ -1,0 +1,52 @@
+//! Drops what a workspace no longer keeps, a little at a time.
+
+use super::Context;
+use crate::store::StoreError;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tracing::{info, warn};
+
+pub struct RetentionActor;
+
+/// What its parent passes to start it.
+pub struct Args {
+    pub ctx: Context,
+}
+
+pub enum Msg {
+    /// It is time.
+    Tick,
+}
+
+impl Actor for RetentionActor {
+    type Arguments = Args;
+    type State = Context;
+    type Msg = Msg;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<Context, ActorProcessingErr> {
+        myself.send_after(args.ctx.settings.retention_every, || Msg::Tick);
+        Ok(args.ctx)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Msg>,
+        _: Msg,
+        ctx: &mut Context,
+    ) -> Result<(), ActorProcessingErr> {
+        let forgotten = ctx.store.retain(ctx.fence, ctx.clock.now(), ctx.settings.retention_days).await;
+        myself.send_after(ctx.settings.retention_every, || Msg::Tick);
+        match forgotten {
+            Ok(0) => Ok(()),
+            Ok(events) => {
+                metrics::counter!("weft_events_expired_total").increment(events);
+                info!(events, "dropped what is past its retention");
+                Ok(())
+            }
+            Err(StoreError::Unavailable(why)) => {
+                warn!(%why, "retention waits for the store");
+                Ok(())
+            }
+            Err(err) => Err(err.into()),
+        }
+    }
+}
