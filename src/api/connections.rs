@@ -1,0 +1,256 @@
+//! Connections: a customer's account at a destination. Secrets come in and never go out.
+
+use super::{
+    App, Ids,
+    error::ApiError,
+    form::{self, Fields},
+    json::{Json, OptionalJson, present, respond},
+    page::{self, CONFIGURED, Envelope, List, Query},
+    workspaces,
+};
+use crate::auth::Machine;
+use actors::{
+    domain::{
+        connection::{Connection, InactiveReason, Policy},
+        ids::{ConnectionId, WorkspaceId},
+        timestamp::Timestamp,
+    },
+    engine::{ConnectionPatch, ConnectionView, NewConnection, Scope},
+};
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+#[derive(Serialize)]
+struct ConnectionJson {
+    id: ConnectionId,
+    workspace: WorkspaceId,
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    metadata: Map<String, Value>,
+    active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inactive_reason: Option<InactiveReason>,
+    hidden: bool,
+    paused: bool,
+    policy: Policy,
+    created_by: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<ConnectionView> for ConnectionJson {
+    fn from(ConnectionView { connection, metadata }: ConnectionView) -> Self {
+        let Connection { id, workspace_id, kind, name, policy, inactive, paused, hidden, .. } = connection;
+        Self {
+            id,
+            workspace: workspace_id,
+            kind,
+            name,
+            metadata,
+            active: inactive.is_none(),
+            inactive_reason: inactive,
+            hidden,
+            paused,
+            policy,
+            created_by: connection.created_by,
+            created_at: connection.created_at,
+            updated_at: connection.updated_at,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct NewForm {
+    workspace: String,
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    metadata: Map<String, Value>,
+    policy: Option<Policy>,
+    #[serde(default)]
+    hidden: Option<bool>,
+}
+
+/// `PUT` replaces: name and metadata are required.
+#[derive(Deserialize)]
+pub(super) struct ReplaceForm {
+    name: String,
+    metadata: Map<String, Value>,
+    policy: Option<Policy>,
+    hidden: Option<bool>,
+}
+
+/// `PATCH`, our extension: what is absent stays.
+#[derive(Deserialize)]
+pub(super) struct PatchForm {
+    name: Option<String>,
+    metadata: Option<Map<String, Value>>,
+    /// Null goes back to the server's settings.
+    #[serde(default, deserialize_with = "present")]
+    policy: Option<Option<Policy>>,
+    hidden: Option<bool>,
+    paused: Option<bool>,
+    active: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct DeleteForm {
+    force_delete: Option<bool>,
+}
+
+fn check_name(name: &str) -> Result<(), ApiError> {
+    Fields::default().require("name", form::is_connection_name(name), form::CONNECTION_NAME).check()
+}
+
+pub(super) async fn list(state: State<App>, machine: Machine, query: Query) -> Result<Response, ApiError> {
+    let scope = Scope::Organization(machine.organization_id);
+    list_in(state, scope, query).await
+}
+
+pub(super) async fn list_of_workspace(
+    state: State<App>,
+    machine: Machine,
+    Ids([workspace]): Ids<1>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let scope = workspaces::scope(&state, &machine, WorkspaceId::from_uuid(workspace)).await?;
+    list_in(state, scope, query).await
+}
+
+async fn list_in(State(app): State<App>, scope: Scope, query: Query) -> Result<Response, ApiError> {
+    let place = page::place_of(scope);
+    let (limit, after) = query.page(List::Connections, &place, CONFIGURED, ConnectionId::from_bytes)?;
+    let page = app.engine.connections(scope, after, limit).await?;
+    let envelope =
+        Envelope::new(List::Connections, &place, limit, page, |id| *id.as_bytes(), ConnectionJson::from);
+    Ok(respond(StatusCode::OK, &envelope))
+}
+
+pub(super) async fn create(
+    State(app): State<App>,
+    machine: Machine,
+    Json(form): Json<NewForm>,
+) -> Result<Response, ApiError> {
+    check_name(&form.name)?;
+    let workspace = WorkspaceId::from_uuid(form::uuid_field("workspace", &form.workspace)?);
+    let new = NewConnection {
+        workspace_id: workspace,
+        kind: form.kind,
+        name: form.name,
+        metadata: form.metadata,
+        policy: form.policy,
+        hidden: form.hidden.unwrap_or(false),
+        created_by: machine.access_key.clone(),
+    };
+    let scope = workspaces::scope(&app, &machine, workspace).await?;
+    let connection = app.engine.create_connection(scope, new).await?.into();
+    #[derive(Serialize)]
+    struct Created {
+        connection: ConnectionJson,
+    }
+    Ok(respond(StatusCode::CREATED, &Created { connection }))
+}
+
+pub(super) async fn get(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([id]): Ids<1>,
+) -> Result<Response, ApiError> {
+    let scope = Scope::Organization(machine.organization_id);
+    let found = app.engine.connection(scope, ConnectionId::from_uuid(id)).await?;
+    let view = found.ok_or_else(|| ApiError::not_found("connection"))?;
+    Ok(respond(StatusCode::OK, &ConnectionJson::from(view)))
+}
+
+pub(super) async fn replace(
+    state: State<App>,
+    machine: Machine,
+    ids: Ids<1>,
+    Json(form): Json<ReplaceForm>,
+) -> Result<Response, ApiError> {
+    check_name(&form.name)?;
+    let patch = ConnectionPatch {
+        name: Some(form.name),
+        metadata: Some(form.metadata),
+        policy: form.policy,
+        hidden: form.hidden,
+        ..Default::default()
+    };
+    change(state, machine, ids, patch).await
+}
+
+pub(super) async fn patch(
+    state: State<App>,
+    machine: Machine,
+    ids: Ids<1>,
+    Json(form): Json<PatchForm>,
+) -> Result<Response, ApiError> {
+    form.name.as_deref().map_or(Ok(()), check_name)?;
+    let inactive = form.active.map(|active| (!active).then_some(InactiveReason::ManuallyInactivated));
+    let patch = ConnectionPatch {
+        name: form.name,
+        metadata: form.metadata,
+        policy: form.policy.map(Option::unwrap_or_default),
+        hidden: form.hidden,
+        paused: form.paused,
+        inactive,
+    };
+    change(state, machine, ids, patch).await
+}
+
+/// Deliveries wait from here on; those in flight come back.
+pub(super) async fn pause(state: State<App>, machine: Machine, ids: Ids<1>) -> Result<Response, ApiError> {
+    change(state, machine, ids, ConnectionPatch { paused: Some(true), ..Default::default() }).await
+}
+
+/// Deliveries flow again.
+pub(super) async fn resume(state: State<App>, machine: Machine, ids: Ids<1>) -> Result<Response, ApiError> {
+    change(state, machine, ids, ConnectionPatch { paused: Some(false), ..Default::default() }).await
+}
+
+async fn change(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([id]): Ids<1>,
+    patch: ConnectionPatch,
+) -> Result<Response, ApiError> {
+    let scope = Scope::Organization(machine.organization_id);
+    let changed = app.engine.update_connection(scope, ConnectionId::from_uuid(id), patch).await?;
+    Ok(respond(StatusCode::OK, &ConnectionJson::from(changed)))
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([id]): Ids<1>,
+    OptionalJson(form): OptionalJson<DeleteForm>,
+) -> Result<Response, ApiError> {
+    let scope = Scope::Organization(machine.organization_id);
+    let force = form.force_delete.unwrap_or(false);
+    let deleted = app.engine.delete_connection(scope, ConnectionId::from_uuid(id), force).await?;
+    #[derive(Serialize)]
+    struct Deleted {
+        id: ConnectionId,
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    Ok(respond(StatusCode::OK, &Deleted { id: deleted.id, kind: deleted.kind }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::parse;
+    use super::*;
+
+    #[test]
+    fn a_patch_tells_absent_from_null() {
+        let policy = |body: &str| parse::<PatchForm>(body.as_bytes()).map(|form| form.policy).ok();
+        assert_eq!(policy("{}"), Some(None));
+        assert_eq!(policy(r#"{"policy":null}"#), Some(Some(None)));
+        let set = Policy { max_in_flight: Some(3), ..Default::default() };
+        assert_eq!(policy(r#"{"policy":{"max_in_flight":3}}"#), Some(Some(Some(set))));
+        assert_eq!(policy(r#"{"policy":{"max_in_flight":"3"}}"#), None);
+    }
+}

@@ -1,0 +1,456 @@
+//! What became of events: lists, deliveries, attempts, and changing one's mind about them.
+
+use super::{
+    App, Ids,
+    error::ApiError,
+    json::{respond, respond_with},
+    page::{self, Envelope, HISTORY, List, Query},
+    workspaces,
+};
+use crate::auth::Machine;
+use actors::{
+    domain::{
+        delivery::{Attempt, Delivery, Outcome, ResponseDetails},
+        event::{Event, Status},
+        ids::{AttemptId, ConnectionId, DeliveryId, EventId, RuleId, WorkspaceId},
+        routing::RuleVerdict,
+        timestamp::Timestamp,
+    },
+    engine::{EventDetails, EventFilter, EventSummary, Page, Scope},
+};
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+#[derive(Serialize)]
+struct EventJson {
+    id: EventId,
+    event: String,
+    workspace: WorkspaceId,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    resource: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_id: Option<String>,
+    created_by: String,
+    created_at: Timestamp,
+    status: Status,
+    total_rules: u32,
+    completed_count: u32,
+    failed_count: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule_events: Option<Vec<RuleEventJson>>,
+    /// Rules of the event's name that did not match. Ours; the official clients ignore it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unmatched_rules: Option<Vec<UnmatchedJson>>,
+}
+
+impl From<EventSummary> for EventJson {
+    fn from(EventSummary { event, status, tally, started_at, completed_at }: EventSummary) -> Self {
+        Self {
+            id: event.id,
+            event: event.name,
+            workspace: event.workspace_id,
+            kind: "event",
+            resource: event.resource,
+            resource_id: event.resource_id,
+            created_by: event.created_by,
+            created_at: event.accepted_at,
+            status,
+            total_rules: tally.total,
+            completed_count: tally.completed,
+            failed_count: tally.failed,
+            started_at,
+            completed_at,
+            rule_events: None,
+            unmatched_rules: None,
+        }
+    }
+}
+
+impl From<EventDetails> for EventJson {
+    fn from(EventDetails { summary, deliveries, unmatched }: EventDetails) -> Self {
+        let rule_events = deliveries.iter().map(|delivery| RuleEventJson::new(&summary.event, delivery));
+        let rule_events = Some(rule_events.collect());
+        let unmatched_rules = Some(unmatched.into_iter().map(UnmatchedJson::from).collect());
+        Self { rule_events, unmatched_rules, ..summary.into() }
+    }
+}
+
+/// A delivery, in the contract's word for it.
+#[derive(Serialize)]
+struct RuleEventJson {
+    id: DeliveryId,
+    workspace: WorkspaceId,
+    event_id: EventId,
+    connection: ConnectionId,
+    rule: RuleId,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    event: String,
+    resource: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_id: Option<String>,
+    integration_type: String,
+    status: Status,
+    attempt_count: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    /// When it is tried next. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<Timestamp>,
+    created_by: String,
+    created_at: Timestamp,
+}
+
+impl RuleEventJson {
+    fn new(event: &Event, delivery: &Delivery) -> Self {
+        let waits = matches!(delivery.status, Status::Pending | Status::Retrying);
+        Self {
+            id: delivery.id,
+            workspace: delivery.workspace_id,
+            event_id: delivery.event_id,
+            connection: delivery.connection_id,
+            rule: delivery.rule_id,
+            kind: "rule",
+            event: event.name.clone(),
+            resource: event.resource.clone(),
+            resource_id: event.resource_id.clone(),
+            integration_type: delivery.destination.clone(),
+            status: delivery.status,
+            attempt_count: delivery.attempt_count,
+            started_at: delivery.started_at,
+            completed_at: delivery.completed_at,
+            last_error: delivery.last_error.clone(),
+            next_attempt_at: waits.then_some(delivery.due),
+            created_by: delivery.created_by.clone(),
+            created_at: delivery.created_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct UnmatchedJson {
+    rule: RuleId,
+    connection: ConnectionId,
+    reason: String,
+}
+
+impl From<RuleVerdict> for UnmatchedJson {
+    fn from(verdict: RuleVerdict) -> Self {
+        Self { rule: verdict.rule_id, connection: verdict.connection_id, reason: verdict.reason }
+    }
+}
+
+#[derive(Serialize)]
+struct AttemptJson {
+    id: AttemptId,
+    event_id: EventId,
+    rule: RuleId,
+    rule_event: DeliveryId,
+    connection: ConnectionId,
+    attempt_number: u32,
+    started_at: Timestamp,
+    completed_at: Timestamp,
+    duration_ms: u64,
+    outcome_code: Outcome,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_retry_at: Option<Timestamp>,
+    created_at: Timestamp,
+}
+
+impl AttemptJson {
+    fn new(delivery: &Delivery, id: AttemptId, attempt: Attempt) -> Self {
+        let duration = attempt.finished_at.since(attempt.started_at);
+        Self {
+            id,
+            event_id: delivery.event_id,
+            rule: delivery.rule_id,
+            rule_event: delivery.id,
+            connection: delivery.connection_id,
+            attempt_number: attempt.number,
+            started_at: attempt.started_at,
+            completed_at: attempt.finished_at,
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            outcome_code: attempt.outcome,
+            message: attempt.message,
+            http_status: attempt.http_status,
+            next_retry_at: attempt.next_due,
+            created_at: attempt.started_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ResponseJson {
+    status: u16,
+    headers: Map<String, Value>,
+    body: String,
+    truncated: bool,
+}
+
+impl From<ResponseDetails> for ResponseJson {
+    /// A header that came more than once has its values joined by commas.
+    fn from(details: ResponseDetails) -> Self {
+        let mut headers = Map::<String, Value>::new();
+        for (name, value) in details.headers {
+            match headers.get_mut(&name) {
+                Some(Value::String(all)) => {
+                    all.push_str(", ");
+                    all.push_str(&value);
+                }
+                _ => {
+                    headers.insert(name, value.into());
+                }
+            }
+        }
+        Self { status: details.status, headers, body: details.body, truncated: details.truncated }
+    }
+}
+
+pub(super) async fn list(state: State<App>, machine: Machine, query: Query) -> Result<Response, ApiError> {
+    let scope = Scope::Organization(machine.organization_id);
+    list_in(state, scope, query).await
+}
+
+pub(super) async fn list_of_workspace(
+    state: State<App>,
+    machine: Machine,
+    Ids([workspace]): Ids<1>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let scope = workspaces::scope(&state, &machine, WorkspaceId::from_uuid(workspace)).await?;
+    list_in(state, scope, query).await
+}
+
+async fn list_in(State(app): State<App>, scope: Scope, query: Query) -> Result<Response, ApiError> {
+    let place = page::place_of(scope);
+    let (limit, after) = query.page(List::Events, &place, HISTORY, EventId::from_bytes)?;
+    let status = query.get("status").map(|text| {
+        let unknown = "must be pending, processing, retrying, completed, failed or canceled";
+        text.parse::<Status>().map_err(|()| ApiError::field("status", unknown))
+    });
+    let filter = EventFilter {
+        event: query.text("event"),
+        resource: query.text("resource"),
+        resource_id: query.text("resource_id"),
+        status: status.transpose()?,
+    };
+    let page = app.engine.events(scope, filter, after, limit).await?;
+    let envelope = Envelope::new(List::Events, &place, limit, page, |id| *id.as_bytes(), EventJson::from);
+    Ok(respond(StatusCode::OK, &envelope))
+}
+
+pub(super) async fn get(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([event]): Ids<1>,
+) -> Result<Response, ApiError> {
+    let found = details(&app, &machine, event).await?;
+    Ok(respond(StatusCode::OK, &EventJson::from(found)))
+}
+
+/// The event with its payload, byte for byte as it was sent.
+pub(super) async fn payload(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([event]): Ids<1>,
+) -> Result<Response, ApiError> {
+    let found = details(&app, &machine, event).await?;
+    let scope = Scope::Organization(machine.organization_id);
+    let payload = app.engine.payload(scope, found.summary.event.id).await?;
+    let payload = payload.ok_or_else(|| ApiError::not_found("payload"))?;
+    let shown = serde_json::to_vec(&EventJson::from(found)).map_err(|err| {
+        tracing::error!(%err, "an event does not serialize");
+        ApiError::internal()
+    })?;
+    Ok(respond_with(StatusCode::OK, splice(shown, "payload", &payload).into()))
+}
+
+/// A JSON object with one more member, whose value is put in as it is.
+fn splice(mut object: Vec<u8>, name: &str, value: &[u8]) -> Vec<u8> {
+    debug_assert_eq!(object.last(), Some(&b'}'), "an object that is not empty");
+    object.pop();
+    object.reserve(name.len() + value.len() + 5);
+    object.extend_from_slice(b",\"");
+    object.extend_from_slice(name.as_bytes());
+    object.extend_from_slice(b"\":");
+    object.extend_from_slice(value);
+    object.push(b'}');
+    object
+}
+
+async fn details(app: &App, machine: &Machine, event: Uuid) -> Result<EventDetails, ApiError> {
+    let scope = Scope::Organization(machine.organization_id);
+    let found = app.engine.event(scope, EventId::from_uuid(event)).await?;
+    found.ok_or_else(|| ApiError::not_found("event"))
+}
+
+/// The delivery that `rule` names, by the rule's id or by its own.
+fn delivery_of(details: &EventDetails, rule: Uuid) -> Result<&Delivery, ApiError> {
+    let (rule, id) = (RuleId::from_uuid(rule), DeliveryId::from_bytes(*rule.as_bytes()));
+    let found = details.deliveries.iter().find(|delivery| delivery.rule_id == rule || delivery.id == id);
+    found.ok_or_else(|| ApiError::not_found("rule"))
+}
+
+pub(super) async fn retry(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([event, rule]): Ids<2>,
+) -> Result<Response, ApiError> {
+    let found = details(&app, &machine, event).await?;
+    let rule = delivery_of(&found, rule)?.rule_id;
+    let scope = Scope::Organization(machine.organization_id);
+    let delivery = app.engine.retry(scope, found.summary.event.id, rule).await?;
+    Ok(respond(StatusCode::OK, &RuleEventJson::new(&found.summary.event, &delivery)))
+}
+
+pub(super) async fn cancel_rule(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([event, rule]): Ids<2>,
+) -> Result<Response, ApiError> {
+    let found = details(&app, &machine, event).await?;
+    let rule_id = delivery_of(&found, rule)?.rule_id;
+    let scope = Scope::Organization(machine.organization_id);
+    let after = app.engine.cancel(scope, found.summary.event.id, Some(rule_id)).await?;
+    let delivery = delivery_of(&after, rule)?;
+    Ok(respond(StatusCode::OK, &RuleEventJson::new(&after.summary.event, delivery)))
+}
+
+pub(super) async fn cancel_event(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([event]): Ids<1>,
+) -> Result<Response, ApiError> {
+    let scope = Scope::Organization(machine.organization_id);
+    let after = app.engine.cancel(scope, EventId::from_uuid(event), None).await?;
+    Ok(respond(StatusCode::OK, &EventJson::from(after)))
+}
+
+/// A delivery and its attempts, oldest first.
+async fn attempts_of(
+    app: &App,
+    machine: &Machine,
+    event: Uuid,
+    rule: Uuid,
+) -> Result<(Delivery, Vec<(AttemptId, Attempt)>), ApiError> {
+    let found = details(app, machine, event).await?;
+    let rule = delivery_of(&found, rule)?.rule_id;
+    let scope = Scope::Organization(machine.organization_id);
+    let attempts = app.engine.attempts(scope, found.summary.event.id, rule).await?;
+    attempts.ok_or_else(|| ApiError::not_found("rule"))
+}
+
+pub(super) async fn attempts(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([event, rule]): Ids<2>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let (delivery, attempts) = attempts_of(&app, &machine, event, rule).await?;
+    let place = delivery.id.as_bytes();
+    let (limit, after) = query.page(List::Attempts, place, HISTORY, AttemptId::from_bytes)?;
+    let page = page_of_attempts(attempts, after, limit);
+    let show = |(id, attempt)| AttemptJson::new(&delivery, id, attempt);
+    let envelope = Envelope::new(List::Attempts, place, limit, page, |id| *id.as_bytes(), show);
+    Ok(respond(StatusCode::OK, &envelope))
+}
+
+/// Attempts after `after`. One that is forgotten by now was older than all that are kept.
+fn page_of_attempts<T>(
+    attempts: Vec<(AttemptId, T)>,
+    after: Option<AttemptId>,
+    limit: usize,
+) -> Page<(AttemptId, T), AttemptId> {
+    let seen = after.and_then(|after| attempts.iter().position(|(id, _)| *id == after));
+    let start = seen.map_or(0, |at| at + 1);
+    let left = attempts.len() - start;
+    let records: Vec<_> = attempts.into_iter().skip(start).take(limit).collect();
+    let next = if left > limit { records.last().map(|(id, _)| *id) } else { None };
+    Page { records, next }
+}
+
+pub(super) async fn attempt(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([event, rule, attempt]): Ids<3>,
+) -> Result<Response, ApiError> {
+    let (delivery, attempts) = attempts_of(&app, &machine, event, rule).await?;
+    let wanted = AttemptId::from_uuid(attempt);
+    let found = attempts.into_iter().find(|(id, _)| *id == wanted);
+    let (id, attempt) = found.ok_or_else(|| ApiError::not_found("attempt"))?;
+    Ok(respond(StatusCode::OK, &AttemptJson::new(&delivery, id, attempt)))
+}
+
+pub(super) async fn response_details(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([event, rule, attempt]): Ids<3>,
+) -> Result<Response, ApiError> {
+    let (delivery, attempts) = attempts_of(&app, &machine, event, rule).await?;
+    let wanted = AttemptId::from_uuid(attempt);
+    if !attempts.iter().any(|(id, _)| *id == wanted) {
+        return Err(ApiError::not_found("attempt"));
+    }
+    let scope = Scope::Organization(machine.organization_id);
+    let kept = app.engine.response(scope, delivery.event_id, wanted).await?;
+    let kept = kept.ok_or_else(|| ApiError::not_found("response of this attempt"))?;
+    Ok(respond(StatusCode::OK, &ResponseJson::from(kept)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_put_in_as_it_is() {
+        let exact = br#"{ "n": 1.0000000000000000000001, "s": "\u00e9" }"#;
+        let spliced = splice(br#"{"id":"x"}"#.to_vec(), "payload", exact);
+        assert!(serde_json::from_slice::<Value>(&spliced).is_ok());
+        assert!(spliced.windows(exact.len()).any(|window| window == exact));
+    }
+
+    #[test]
+    fn attempts_are_paged_without_gap_or_repetition() {
+        let id = |n: u8| AttemptId::from_bytes([n; 16]);
+        let all: Vec<_> = (1..=5).map(|n| (id(n), n)).collect();
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = page_of_attempts(all.clone(), after, 2);
+            seen.extend(page.records.iter().map(|(_, n)| *n));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, [1, 2, 3, 4, 5]);
+        assert_eq!(page_of_attempts(all, None, 5).next, None);
+        assert!(page_of_attempts(Vec::<(AttemptId, u8)>::new(), None, 5).records.is_empty());
+    }
+
+    #[test]
+    fn repeated_response_headers_are_joined() {
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let details = ResponseDetails {
+            status: 500,
+            headers: vec![header("via", "a"), header("date", "today"), header("via", "b")],
+            body: "no".into(),
+            truncated: false,
+        };
+        let shown = serde_json::to_value(ResponseJson::from(details)).expect("JSON");
+        assert_eq!(shown["headers"], serde_json::json!({"via": "a, b", "date": "today"}));
+    }
+}

@@ -1,0 +1,283 @@
+//! Rules: which events go to which connection, to do what.
+
+use super::{
+    App, Ids,
+    error::ApiError,
+    form::{self, Fields},
+    json::{Json, present, respond},
+    page::{self, CONFIGURED, Envelope, List, Query},
+    workspaces,
+};
+use crate::auth::Machine;
+use actors::{
+    domain::{
+        ids::{ConnectionId, RuleId, WorkspaceId},
+        rule::Rule,
+        timestamp::Timestamp,
+    },
+    engine::{NewRule, RuleFilter, RulePatch, Scope},
+};
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Members of a rule's metadata that the contract knows; a client fails to read them if they are not text.
+const METADATA_TEXTS: [&str; 14] = [
+    "action",
+    "id",
+    "name",
+    "value",
+    "key",
+    "data",
+    "option",
+    "option_value",
+    "template",
+    "title",
+    "subject",
+    "from",
+    "body",
+    "event_name_override",
+];
+
+#[derive(Serialize)]
+struct RuleJson {
+    id: RuleId,
+    connection: ConnectionId,
+    workspace: WorkspaceId,
+    #[serde(rename = "type")]
+    kind: String,
+    event: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_id: Option<String>,
+    metadata: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conditions: Option<Value>,
+    active: bool,
+    hidden: bool,
+    created_by: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<Rule> for RuleJson {
+    fn from(rule: Rule) -> Self {
+        Self {
+            id: rule.id,
+            connection: rule.connection_id,
+            workspace: rule.workspace_id,
+            kind: rule.kind,
+            event: rule.event,
+            resource: rule.resource,
+            resource_id: rule.resource_id,
+            metadata: rule.metadata,
+            conditions: rule.conditions,
+            active: rule.active,
+            hidden: rule.hidden,
+            created_by: rule.created_by,
+            created_at: rule.created_at,
+            updated_at: rule.updated_at,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct NewForm {
+    workspace: String,
+    connection: String,
+    event: String,
+    resource: Option<String>,
+    resource_id: Option<String>,
+    metadata: Map<String, Value>,
+    conditions: Option<Value>,
+    active: Option<bool>,
+    hidden: Option<bool>,
+}
+
+/// `PATCH`, our extension: what is absent stays, what is null goes.
+#[derive(Default, Deserialize)]
+pub(super) struct PatchForm {
+    event: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    resource: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    resource_id: Option<Option<String>>,
+    metadata: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "present")]
+    conditions: Option<Option<Value>>,
+    active: Option<bool>,
+    hidden: Option<bool>,
+}
+
+/// What is there must be of its form; what is absent is not asked for.
+fn check(
+    event: Option<&str>,
+    resource: Option<&str>,
+    resource_id: Option<&str>,
+    metadata: Option<&Map<String, Value>>,
+) -> Result<(), ApiError> {
+    let mut fields = Fields::default();
+    fields
+        .require("event", event.is_none_or(form::is_name), form::NAME)
+        .require("resource", resource.is_none_or(form::is_name), form::NAME)
+        .require("resource_id", resource_id.is_none_or(form::is_resource_id), form::RESOURCE_ID);
+    if let Some(metadata) = metadata {
+        let action = metadata.get("action").and_then(Value::as_str);
+        fields.require("metadata.action", action.is_some_and(|action| !action.is_empty()), "is required");
+        for name in METADATA_TEXTS {
+            let fits = metadata.get(name).is_none_or(Value::is_string);
+            fields.require(&format!("metadata.{name}"), fits, "must be a string");
+        }
+    }
+    fields.check()
+}
+
+pub(super) async fn list(state: State<App>, machine: Machine, query: Query) -> Result<Response, ApiError> {
+    let scope = Scope::Organization(machine.organization_id);
+    list_in(state, scope, query).await
+}
+
+pub(super) async fn list_of_workspace(
+    state: State<App>,
+    machine: Machine,
+    Ids([workspace]): Ids<1>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let scope = workspaces::scope(&state, &machine, WorkspaceId::from_uuid(workspace)).await?;
+    list_in(state, scope, query).await
+}
+
+async fn list_in(State(app): State<App>, scope: Scope, query: Query) -> Result<Response, ApiError> {
+    let place = page::place_of(scope);
+    let (limit, after) = query.page(List::Rules, &place, CONFIGURED, RuleId::from_bytes)?;
+    let filter = RuleFilter {
+        event: query.text("event"),
+        resource: query.text("resource"),
+        resource_id: query.text("resource_id"),
+    };
+    let page = app.engine.rules(scope, filter, after, limit).await?;
+    let envelope = Envelope::new(List::Rules, &place, limit, page, |id| *id.as_bytes(), RuleJson::from);
+    Ok(respond(StatusCode::OK, &envelope))
+}
+
+pub(super) async fn create(
+    State(app): State<App>,
+    machine: Machine,
+    Json(form): Json<NewForm>,
+) -> Result<Response, ApiError> {
+    let (resource, resource_id) = (form.resource.as_deref(), form.resource_id.as_deref());
+    check(Some(&form.event), resource, resource_id, Some(&form.metadata))?;
+    let workspace = WorkspaceId::from_uuid(form::uuid_field("workspace", &form.workspace)?);
+    let connection = ConnectionId::from_uuid(form::uuid_field("connection", &form.connection)?);
+    let new = NewRule {
+        workspace_id: workspace,
+        connection_id: connection,
+        event: form.event,
+        resource: form.resource,
+        resource_id: form.resource_id,
+        metadata: form.metadata,
+        conditions: form.conditions,
+        active: form.active.unwrap_or(true),
+        hidden: form.hidden.unwrap_or(false),
+        created_by: machine.access_key.clone(),
+    };
+    let scope = workspaces::scope(&app, &machine, workspace).await?;
+    let rule = app.engine.create_rule(scope, new).await?.into();
+    #[derive(Serialize)]
+    struct Created {
+        rule: RuleJson,
+    }
+    Ok(respond(StatusCode::CREATED, &Created { rule }))
+}
+
+pub(super) async fn get(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([id]): Ids<1>,
+) -> Result<Response, ApiError> {
+    let scope = Scope::Organization(machine.organization_id);
+    let found = app.engine.rule(scope, RuleId::from_uuid(id)).await?;
+    let rule = found.ok_or_else(|| ApiError::not_found("rule"))?;
+    Ok(respond(StatusCode::OK, &RuleJson::from(rule)))
+}
+
+pub(super) async fn patch(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([id]): Ids<1>,
+    Json(form): Json<PatchForm>,
+) -> Result<Response, ApiError> {
+    let there = |field: &'_ Option<Option<String>>| field.clone().flatten();
+    let (resource, resource_id) = (there(&form.resource), there(&form.resource_id));
+    check(form.event.as_deref(), resource.as_deref(), resource_id.as_deref(), form.metadata.as_ref())?;
+    let patch = RulePatch {
+        event: form.event,
+        resource: form.resource,
+        resource_id: form.resource_id,
+        metadata: form.metadata,
+        conditions: form.conditions,
+        active: form.active,
+        hidden: form.hidden,
+    };
+    let scope = Scope::Organization(machine.organization_id);
+    let rule = app.engine.update_rule(scope, RuleId::from_uuid(id), patch).await?;
+    Ok(respond(StatusCode::OK, &RuleJson::from(rule)))
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([id]): Ids<1>,
+) -> Result<Response, ApiError> {
+    let scope = Scope::Organization(machine.organization_id);
+    let rule = app.engine.delete_rule(scope, RuleId::from_uuid(id)).await?;
+    #[derive(Serialize)]
+    struct Deleted {
+        id: RuleId,
+        connection: ConnectionId,
+        #[serde(rename = "type")]
+        kind: String,
+        event: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resource: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resource_id: Option<String>,
+    }
+    let Rule { id, connection_id, kind, event, resource, resource_id, .. } = rule;
+    let deleted = Deleted { id, connection: connection_id, kind, event, resource, resource_id };
+    Ok(respond(StatusCode::OK, &deleted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_rule_keeps_its_form() {
+        let good = json!({"action": "send_webhook", "other": 7});
+        #[rustfmt::skip]
+        let cases = [
+            ("a plain one",                "a.b",  None,        None,          good.clone(),                           None),
+            ("with a resource",            "a.b",  Some("r"),   Some("id:1"),  good.clone(),                           None),
+            ("no event",                   "",     None,        None,          good.clone(),                           Some("event")),
+            ("no resource in it",          "a",    Some(""),    None,          good.clone(),                           Some("resource")),
+            ("a resource id with a space", "a",    None,        Some("a b"),   good,                                   Some("resource_id")),
+            ("no action",                  "a",    None,        None,          json!({}),                              Some("metadata.action")),
+            ("an action of no name",       "a",    None,        None,          json!({"action": ""}),                  Some("metadata.action")),
+            ("a number where text is read","a",    None,        None,          json!({"action": "x", "id": 5}),        Some("metadata.id")),
+        ];
+        for (why, event, resource, resource_id, metadata, expected) in cases {
+            let metadata = metadata.as_object().expect("an object");
+            let checked = check(Some(event), resource, resource_id, Some(metadata));
+            match expected {
+                None => assert!(checked.is_ok(), "{why}"),
+                Some(param) => {
+                    let message = checked.expect_err(why).message;
+                    assert!(message.starts_with(&format!("{param}: ")), "{why}: {message}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Workspaces: create, list, read, rename.
+
+use super::{
+    App, Ids,
+    error::ApiError,
+    form::{self, Fields},
+    json::{Json, present, respond},
+    page::{self, CONFIGURED, Envelope, List, Query},
+};
+use crate::auth::Machine;
+use actors::{
+    domain::{ids::WorkspaceId, timestamp::Timestamp, workspace::Workspace},
+    engine::Scope,
+};
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize)]
+struct WorkspaceJson {
+    id: WorkspaceId,
+    name: String,
+    description: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    publishable_key: Option<KeyJson>,
+}
+
+#[derive(Serialize)]
+struct KeyJson {
+    public_key: String,
+    name: String,
+}
+
+impl From<Workspace> for WorkspaceJson {
+    fn from(workspace: Workspace) -> Self {
+        let Workspace { id, name, description, created_at, updated_at, .. } = workspace;
+        Self { id, name, description, created_at, updated_at, publishable_key: None }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Form {
+    name: String,
+    #[serde(default, deserialize_with = "present")]
+    description: Option<Option<String>>,
+}
+
+impl Form {
+    fn check(&self) -> Result<(), ApiError> {
+        let description = self.description.iter().flatten().next();
+        Fields::default()
+            .require("name", form::is_workspace_name(&self.name), form::WORKSPACE_NAME)
+            .require(
+                "description",
+                description.is_none_or(|text| form::is_description(text)),
+                form::DESCRIPTION,
+            )
+            .check()
+    }
+}
+
+/// The workspace's scope, once it is known to be the caller's.
+pub(super) async fn scope(app: &App, machine: &Machine, workspace: WorkspaceId) -> Result<Scope, ApiError> {
+    let found = app.engine.workspace(machine.organization_id, workspace).await?;
+    found.map(|_| Scope::Workspace(workspace)).ok_or_else(|| ApiError::not_found("workspace"))
+}
+
+pub(super) async fn list(
+    State(app): State<App>,
+    machine: Machine,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let place = page::place_of(Scope::Organization(machine.organization_id));
+    let (limit, after) = query.page(List::Workspaces, &place, CONFIGURED, WorkspaceId::from_bytes)?;
+    let page = app.engine.workspaces(machine.organization_id, after, limit).await?;
+    let envelope =
+        Envelope::new(List::Workspaces, &place, limit, page, |id| *id.as_bytes(), WorkspaceJson::from);
+    Ok(respond(StatusCode::OK, &envelope))
+}
+
+pub(super) async fn create(
+    State(app): State<App>,
+    machine: Machine,
+    Json(form): Json<Form>,
+) -> Result<Response, ApiError> {
+    form.check()?;
+    let description = form.description.flatten();
+    let (workspace, _) = app.engine.create_workspace(machine.organization_id, form.name, description).await?;
+    #[derive(Serialize)]
+    struct Created {
+        workspace: WorkspaceJson,
+    }
+    Ok(respond(StatusCode::CREATED, &Created { workspace: workspace.into() }))
+}
+
+pub(super) async fn get(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([id]): Ids<1>,
+) -> Result<Response, ApiError> {
+    let id = WorkspaceId::from_uuid(id);
+    let found = app.engine.workspace(machine.organization_id, id).await?;
+    let mut shown = WorkspaceJson::from(found.ok_or_else(|| ApiError::not_found("workspace"))?);
+    let key = app.engine.publishable_key_of(id).await?;
+    shown.publishable_key = key.map(|key| KeyJson { public_key: key.public_key, name: key.name });
+    Ok(respond(StatusCode::OK, &shown))
+}
+
+pub(super) async fn update(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([id]): Ids<1>,
+    Json(form): Json<Form>,
+) -> Result<Response, ApiError> {
+    form.check()?;
+    let id = WorkspaceId::from_uuid(id);
+    let updated =
+        app.engine.update_workspace(machine.organization_id, id, form.name, form.description).await?;
+    Ok(respond(StatusCode::OK, &WorkspaceJson::from(updated)))
+}

@@ -1,0 +1,436 @@
+//! The command line: what each command takes, and what the short ones do.
+
+use crate::{
+    Error, auth,
+    config::{Config, LogFormat, NameServer, RetrySchedule},
+    dev, engine_options,
+    master_key::{self, MasterKey},
+    serve, telemetry,
+};
+use actors::{
+    clock::Clock,
+    domain::{ids::OrganizationId, secret::Secret},
+    engine::{Engine, Verification},
+};
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use serde::Serialize;
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What a process answers when it was told something it cannot do.
+const EXIT_WRONG: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "weft",
+    version,
+    about = "Emit an event once; Weft delivers it everywhere it has to go.",
+    after_help = "New here? Run `weft dev` and paste the line it prints."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Try Weft: start everything from nothing, with a receiver that prints what is delivered
+    ///
+    /// Makes an organization, a workspace with a publishable key, a webhook connection to a
+    /// built-in receiver and a rule for contact.created, then prints one line to paste.
+    Dev(DevArgs),
+    /// Run the server
+    ///
+    /// Without flags it keeps its data in ./weft-data and listens on 127.0.0.1:4100. Every
+    /// setting is explained in config/default.toml, and each is a WEFT_… variable too.
+    Serve(ServeArgs),
+    /// Make organizations, each with a machine key and a workspace, and print their keys once
+    ///
+    /// The server must not be running on the same data. Secret keys are not shown again.
+    Init(InitArgs),
+    /// Prove the ledger: every accepted event is delivered, given up or scheduled, for every rule
+    ///
+    /// The server must not be running on the same data. Exits with 1 and a list if anything is amiss.
+    Verify(VerifyArgs),
+    /// Print a machine token for the API, good for a minute
+    ///
+    /// For example: curl -H "Authorization: Bearer $(weft token)" http://127.0.0.1:4100/api/v1/workspaces
+    Token(TokenArgs),
+}
+
+/// Where configuration and data are.
+#[derive(Args, Clone, Debug, Default)]
+struct Place {
+    /// A file with settings, as config/default.toml explains them
+    #[arg(long, value_name = "FILE", env = "WEFT_CONFIG")]
+    config: Option<PathBuf>,
+    /// The directory with everything Weft keeps [default: weft-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct DevArgs {
+    /// Keep the data here, for the next start [default: a temporary directory]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:4100, or any free port if that is taken]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Args, Default)]
+struct ServeArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Where to listen, such as 127.0.0.1:4100; port 0 takes any free one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Private networks that destinations may be in, such as 10.1.0.0/16,127.0.0.0/8
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    outbound_allow: Option<Vec<IpNet>>,
+    /// Deliver to plain http too, not only to https
+    #[arg(long)]
+    allow_http: bool,
+    /// The waits before each further try, such as 10s,30s,2m,10m; 1s*30 repeats
+    #[arg(long, value_name = "WAIT,…")]
+    retry_schedule: Option<RetrySchedule>,
+    /// A name server to ask for destinations instead of the system's, such as 10.0.0.2:53
+    #[arg(long, value_name = "ADDR")]
+    dns: Option<NameServer>,
+}
+
+#[derive(Args)]
+struct InitArgs {
+    #[command(flatten)]
+    place: Place,
+    /// How many to make
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    organizations: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct VerifyArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct TokenArgs {
+    /// The machine key's public half, mk_…
+    #[arg(long, env = "WEFT_ACCESS_KEY", value_name = "KEY")]
+    access_key: String,
+    /// The machine key's secret half; better given as the variable, which others cannot see
+    #[arg(long, env = "WEFT_SECRET_KEY", value_name = "KEY", hide_env_values = true)]
+    secret_key: String,
+    /// The organization the key belongs to
+    #[arg(long, env = "WEFT_ORG_ID", value_name = "UUID")]
+    org: OrganizationId,
+    /// Seconds it is good for, 1 to 60
+    #[arg(long, value_name = "SECONDS", default_value_t = auth::TOKEN_SECONDS_MAX,
+        value_parser = clap::value_parser!(i64).range(1..=auth::TOKEN_SECONDS_MAX))]
+    ttl: i64,
+}
+
+/// Does what the command line says. 0: done; 1: verified and found amiss; 2: could not.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(err) => return wrong(&format!("cannot start: {err}")),
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Dev(args) => dev_config(&args, dev::run).await,
+            Command::Serve(args) => run_server(args).await,
+            Command::Init(args) => init(args).await,
+            Command::Verify(args) => verify(args).await,
+            Command::Token(args) => token(&args),
+        }
+    });
+    // Not waiting for what may hang in a system call: what matters is on disk.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done.unwrap_or_else(|err| wrong(&err.to_string()))
+}
+
+fn wrong(why: &str) -> ExitCode {
+    eprintln!("weft: {}", why.replace('\n', " "));
+    ExitCode::from(EXIT_WRONG)
+}
+
+impl ServeArgs {
+    /// The configuration, with flags over everything else.
+    fn config(&self) -> Result<Config, Error> {
+        let mut config = Config::load(self.place.config.as_deref())?;
+        let Self { place, listen, log_format, outbound_allow, allow_http, retry_schedule, dns } = self;
+        set(&mut config.data, place.data.clone());
+        set(&mut config.listen, *listen);
+        set(&mut config.log_format, *log_format);
+        set(&mut config.outbound_allow, outbound_allow.clone());
+        set(&mut config.allow_http, allow_http.then_some(true));
+        set(&mut config.retry_schedule, retry_schedule.clone());
+        set(&mut config.dns, dns.map(Some));
+        config.check()?;
+        Ok(config)
+    }
+}
+
+fn set<T>(setting: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *setting = value;
+    }
+}
+
+fn master_key(config: &Config) -> Result<MasterKey, Error> {
+    let variable = std::env::var("WEFT_MASTER_KEY").ok();
+    Ok(master_key::load(variable.as_deref(), &config.master_key_path(), &config.data)?)
+}
+
+async fn run_server(args: ServeArgs) -> Result<ExitCode, Error> {
+    let config = args.config()?;
+    telemetry::log_to_stderr(config.log_format, &config.log).map_err(Error::Told)?;
+    let key = master_key(&config)?;
+    for network in &config.outbound_allow {
+        tracing::warn!(%network, "destinations in this network may be reached");
+    }
+    let mut asked = end_asked()?;
+    let server = tokio::select! {
+        served = serve(&config, key, Clock::system()) => served?,
+        // While the store is opened nothing was promised to anybody yet.
+        () = asked.recv() => return Ok(ExitCode::SUCCESS),
+    };
+    tracing::info!(address = %server.address(), data = %config.data.display(), "serving");
+    asked.recv().await;
+    tracing::info!("shutting down");
+    tokio::select! {
+        ended = server.shut_down() => ended?,
+        () = asked.recv() => {
+            tracing::warn!("told twice: ending at once; attempts in flight are repeated after the next start");
+            return Ok(ExitCode::from(EXIT_WRONG));
+        }
+    }
+    tracing::info!("ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn dev_config<F, R>(args: &DevArgs, run: F) -> Result<ExitCode, Error>
+where
+    F: FnOnce(dev::Setup) -> R,
+    R: Future<Output = Result<(), Error>>,
+{
+    let mut config = Config::defaults();
+    set(&mut config.listen, args.listen);
+    // Its log would drown the deliveries it prints.
+    config.log = "warn".to_owned();
+    set(&mut config.log_format, args.log_format);
+    telemetry::log_to_stderr(config.log_format, &config.log).map_err(Error::Told)?;
+    run(dev::Setup { config, data: args.data.clone(), any_port: args.listen.is_none() }).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// SIGTERM and Ctrl-C.
+pub(crate) struct EndAsked {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+/// Listens for them from now on: one that comes while the store is being opened is not lost.
+pub(crate) fn end_asked() -> Result<EndAsked, Error> {
+    let listen = |kind| signal(kind).map_err(|source| Error::Io { what: "signals".into(), source });
+    Ok(EndAsked { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+}
+
+impl EndAsked {
+    pub(crate) async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The engine on the store, without anything running.
+async fn offline(place: &Place) -> Result<Engine, Error> {
+    let config = ServeArgs { place: place.clone(), ..Default::default() }.config()?;
+    telemetry::log_to_stderr(config.log_format, &config.log).map_err(Error::Told)?;
+    let key = master_key(&config)?;
+    Ok(Engine::offline(engine_options(&config, key, Clock::system())).await?)
+}
+
+#[derive(Serialize)]
+struct Made {
+    orgs: Vec<MadeOrganization>,
+}
+
+#[derive(Serialize)]
+struct MadeOrganization {
+    org_id: OrganizationId,
+    access_key: String,
+    secret_key: String,
+    workspaces: Vec<MadeWorkspace>,
+}
+
+#[derive(Serialize)]
+struct MadeWorkspace {
+    id: actors::domain::ids::WorkspaceId,
+    name: String,
+    publishable_key: String,
+}
+
+async fn init(args: InitArgs) -> Result<ExitCode, Error> {
+    let engine = offline(&args.place).await?;
+    let mut made = Made { orgs: Vec::new() };
+    for number in 1..=args.organizations {
+        let organization = engine.create_organization(&format!("Organization {number}")).await?;
+        let key = engine.create_machine_key(organization.id).await?;
+        let (workspace, publishable) =
+            engine.create_workspace(organization.id, "default".to_owned(), None).await?;
+        made.orgs.push(MadeOrganization {
+            org_id: organization.id,
+            access_key: key.access_key,
+            secret_key: key.secret.expose().to_owned(),
+            workspaces: vec![MadeWorkspace {
+                id: workspace.id,
+                name: workspace.name,
+                publishable_key: publishable.public_key,
+            }],
+        });
+    }
+    engine.drain(Duration::ZERO).await?;
+    if args.json {
+        print_json(&made)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for organization in &made.orgs {
+        println!("organization     {}", organization.org_id);
+        println!("access key       {}", organization.access_key);
+        println!("secret key       {}   (not shown again)", organization.secret_key);
+        for workspace in &organization.workspaces {
+            println!("workspace        {}   {}", workspace.id, workspace.name);
+            println!("publishable key  {}", workspace.publishable_key);
+        }
+        println!();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn verify(args: VerifyArgs) -> Result<ExitCode, Error> {
+    let config = ServeArgs { place: args.place.clone(), ..Default::default() }.config()?;
+    if !config.data.is_dir() {
+        return Err(Error::Told(format!("there is no data at {}", config.data.display())));
+    }
+    let engine = offline(&args.place).await?;
+    let found = engine.verify().await?;
+    engine.drain(Duration::ZERO).await?;
+    if args.json {
+        print_json(&found)?;
+    } else {
+        print!("{}", report(&found));
+    }
+    Ok(if found.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn report(found: &Verification) -> String {
+    let Verification { events, deliveries, finished, scheduled, unrouted, faults } = found;
+    let mut text = format!(
+        "events {events}, not routed yet {unrouted}\ndeliveries {deliveries}: {finished} finished, {scheduled} scheduled\n"
+    );
+    for fault in faults {
+        text.push_str(&format!("fault: {fault}\n"));
+    }
+    text.push_str(if faults.is_empty() { "nothing is amiss\n" } else { "the ledger does not add up\n" });
+    text
+}
+
+fn token(args: &TokenArgs) -> Result<ExitCode, Error> {
+    let secret = Secret::new(args.secret_key.clone());
+    println!("{}", auth::sign(&args.access_key, &secret, args.org, Clock::system().now(), args.ttl));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(value).map_err(|err| Error::Told(err.to_string()))?;
+    println!("{text}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn serve_args(words: &[&str]) -> Result<ServeArgs, clap::Error> {
+        let words = ["weft", "serve"].iter().chain(words);
+        match Cli::try_parse_from(words)?.command {
+            Command::Serve(args) => Ok(args),
+            _ => unreachable!("the command is serve"),
+        }
+    }
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_go_over_defaults() {
+        #[rustfmt::skip]
+        let args = serve_args(&[
+            "--data", "/srv/weft", "--listen", "0.0.0.0:80", "--log-format", "json", "--allow-http",
+            "--outbound-allow", "127.0.0.0/8,10.0.0.0/8", "--retry-schedule", "1s*3,2m", "--dns", "10.0.0.2",
+        ]);
+        let config = args.expect("they are well formed").config().expect("they make a configuration");
+        assert_eq!(config.data, PathBuf::from("/srv/weft"));
+        assert_eq!(config.master_key_path(), PathBuf::from("/srv/weft.key"));
+        assert_eq!(config.listen, SocketAddr::from(([0, 0, 0, 0], 80)));
+        assert_eq!(config.log_format, LogFormat::Json);
+        assert!(config.allow_http);
+        assert_eq!(config.outbound_allow.len(), 2);
+        assert_eq!(config.retry_schedule.0.len(), 4);
+        assert_eq!(config.dns.map(|server| server.0.port()), Some(53));
+
+        let config = serve_args(&[]).expect("nothing is required").config().expect("the defaults work");
+        assert!(!config.allow_http && config.outbound_allow.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        #[rustfmt::skip]
+        let cases: [&[&str]; 9] = [
+            &["serve", "--listen", "here"],
+            &["serve", "--outbound-allow", "10.0.0.0/40"],
+            &["serve", "--retry-schedule", "soon"],
+            &["serve", "--dns", "resolver"],
+            &["serve", "--log-format", "xml"],
+            &["serve", "--lisen", "127.0.0.1:1"],
+            &["init", "--organizations", "0"],
+            &["token", "--access-key", "mk_x", "--secret-key", "s", "--org", "7b0e8e55-4c1b-4a39-9d35-0a2d7c1f3c11", "--ttl", "61"],
+            &["start"],
+        ];
+        for words in cases {
+            let parsed = Cli::try_parse_from(["weft"].iter().chain(words));
+            assert!(parsed.is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_lists_faults() {
+        let mut found = Verification { events: 3, deliveries: 4, finished: 4, ..Default::default() };
+        assert!(report(&found).ends_with("nothing is amiss\n"));
+        found.faults.push("event 0192 is lost".into());
+        assert!(report(&found).contains("fault: event 0192 is lost\n"));
+    }
+}
