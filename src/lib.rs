@@ -54,7 +54,6 @@ pub enum Error {
 pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> Options {
     Options {
         data: Some(config.data.clone()),
-        master_key,
         segment_bytes: config.store.segment_bytes,
         cache_bytes: config.store.cache_bytes,
         accept_damage: config.store.accept_damage,
@@ -70,6 +69,7 @@ pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> O
         extra_root_pem: config.extra_root_pem.clone(),
         clock,
         progress: Arc::new(|what| tracing::info!("{what}")),
+        ..Options::new(master_key)
     }
 }
 

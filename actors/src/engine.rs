@@ -3,6 +3,7 @@
 //! The engine checks what is asked against what is there, seals secrets on their way in,
 //! makes it durable, and wakes the tree.
 
+pub use crate::domain::field::FieldError;
 pub use crate::store::{
     Appended, EventDetails, EventFilter, EventSummary, Idempotency, Page, Refusal, RuleFilter, Scope,
     StoreError, Unavailable, Verification,
@@ -65,16 +66,6 @@ pub enum EngineError {
     /// A fault of ours. The text is for the log, not for the caller.
     #[error("{0}")]
     Internal(String),
-}
-
-/// A field that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{param}: {msg}")]
-pub struct FieldError {
-    /// The field, such as `metadata.url`.
-    pub param: String,
-    /// What is wrong, and what would be right.
-    pub msg: String,
 }
 
 /// An event as a caller sends it, its form already checked.
@@ -894,39 +885,28 @@ async fn open_store(options: &Options) -> Result<Arc<dyn Store>, EngineError> {
 fn destination(kind: &str) -> Result<&'static dyn Destination, EngineError> {
     destinations::find(kind).ok_or_else(|| {
         let known: Vec<_> = destinations::ALL.iter().map(|destination| destination.spec().kind).collect();
-        EngineError::Invalid(vec![FieldError {
-            param: "type".to_owned(),
-            msg: format!("must be one of {}", known.join(", ")),
-        }])
+        let msg = format!("must be one of: {}", known.join(", "));
+        EngineError::Invalid(vec![FieldError::new("type", msg)])
     })
 }
 
-fn invalid(within: &str, errors: Vec<destinations::FieldError>) -> EngineError {
-    let within = |error: destinations::FieldError| FieldError {
-        param: if error.param.is_empty() { within.to_owned() } else { format!("{within}.{}", error.param) },
-        msg: error.msg,
-    };
-    EngineError::Invalid(errors.into_iter().map(within).collect())
+fn invalid(within: &str, errors: Vec<FieldError>) -> EngineError {
+    EngineError::Invalid(errors.into_iter().map(|error| error.within(within)).collect())
 }
 
 fn check_policy(policy: &Policy) -> Result<(), EngineError> {
-    let field = |err: crate::domain::connection::PolicyError| FieldError {
-        param: format!("policy.{}", err.0),
-        msg: err.1.to_owned(),
-    };
-    policy.check().map_err(|err| EngineError::Invalid(vec![field(err)]))
+    policy.check().map_err(|err| EngineError::Invalid(vec![err.within("policy")]))
 }
 
 fn check_rule(rule: &Rule) -> Result<(), EngineError> {
     let action = destination(&rule.kind)?.check_action(&rule.metadata);
     action.map_err(|errors| invalid("metadata", errors))?;
-    let one =
-        |param: &str, msg: String| EngineError::Invalid(vec![FieldError { param: param.to_owned(), msg }]);
     let action_bytes = serde_json::to_vec(&rule.metadata).map_err(internal)?.len();
     if action_bytes > ACTION_BYTES_MAX {
-        return Err(one("metadata", format!("must be at most {ACTION_BYTES_MAX} bytes of JSON")));
+        let msg = format!("must be at most {ACTION_BYTES_MAX} bytes of JSON");
+        return Err(EngineError::Invalid(vec![FieldError::new("metadata", msg)]));
     }
-    CompiledRule::compile(rule).map(|_| ()).map_err(|err| one(&err.param, err.msg))
+    CompiledRule::compile(rule).map(|_| ()).map_err(|err| EngineError::Invalid(vec![err]))
 }
 
 const fn connection_state(connection: &Connection) -> &'static str {

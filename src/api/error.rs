@@ -56,7 +56,7 @@ impl ApiError {
 
     /// 400: this field.
     pub fn field(param: impl Into<String>, msg: impl Into<String>) -> Self {
-        Self::invalid(vec![FieldError { param: param.into(), msg: msg.into() }])
+        Self::invalid(vec![FieldError::new(param, msg)])
     }
 
     /// 401, with the same text whatever was wrong.
@@ -216,10 +216,10 @@ mod tests {
         let err = ApiError::field("name", "must be 3 to 50 characters");
         let body: serde_json::Value = serde_json::from_slice(&err.body("r1")).expect("JSON");
         let expected = serde_json::json!({
-            "message": "name: must be 3 to 50 characters",
+            "message": "name must be 3 to 50 characters",
             "error": {
                 "name": "BadRequest",
-                "message": "name: must be 3 to 50 characters",
+                "message": "name must be 3 to 50 characters",
                 "data": [{"param": "name", "msg": "must be 3 to 50 characters"}],
             },
             "request_id": "r1",

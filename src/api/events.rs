@@ -30,7 +30,7 @@ use axum::{
 use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 /// What an event may have beside its payload, in bytes: the names, were every character escaped.
 const ENVELOPE_BYTES_MAX: usize = 8 * 1024;
@@ -230,9 +230,9 @@ fn ingest_request(
         organization_id,
         workspace_id: place,
         payload: body.slice_ref(event.payload),
-        name: event.event.into_owned(),
-        resource: event.resource.map(Cow::into_owned),
-        resource_id: event.resource_id.map(Cow::into_owned),
+        name: event.event,
+        resource: event.resource,
+        resource_id: event.resource_id,
         created_by,
         idempotency,
     })
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(response.status(), 207);
         let body = shown(response).await;
         assert_eq!((&body["count"], &body["error_count"]), (&4.into(), &2.into()));
-        assert_eq!(body["records"][0]["message"], "event: is required");
+        assert_eq!(body["records"][0]["message"], "event is required");
         assert_eq!(body["records"][0]["error"]["data"][0]["param"], "event");
         assert_eq!(body["records"][1]["id"], "01010101-0101-0101-0101-010101010101");
         assert_eq!(body["records"][3]["id"], "02020202-0202-0202-0202-020202020202");

@@ -109,7 +109,7 @@ mod tests {
             "is wrong too",
         );
         let err = fields.check().expect_err("two are wrong");
-        assert_eq!(&*err.message, "a: is wrong");
+        assert_eq!(&*err.message, "a is wrong");
         assert_eq!(
             serde_json::to_value(err.detail()).expect("JSON")["data"].as_array().map(Vec::len),
             Some(2)

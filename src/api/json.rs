@@ -105,9 +105,12 @@ fn field_error(err: &serde_path_to_error::Error<serde_json::Error>) -> FieldErro
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     match missing {
-        Some(name) if path.is_empty() => FieldError { param: name.to_owned(), msg: "is required".to_owned() },
-        Some(name) => FieldError { param: format!("{path}.{name}"), msg: "is required".to_owned() },
-        None => FieldError { param: path, msg: text.to_owned() },
+        Some(name) if path.is_empty() => FieldError::new(name, "is required"),
+        Some(name) => FieldError::new(format!("{path}.{name}"), "is required"),
+        None => {
+            let expected = text.rsplit_once(", expected ").map(|(_, expected)| format!("must be {expected}"));
+            FieldError::new(path, expected.unwrap_or_else(|| format!("is not usable: {text}")))
+        }
     }
 }
 
@@ -163,14 +166,14 @@ mod tests {
             ("  ",                                  "the body is empty"),
             ("[\"x\"]",                             "must be a JSON object"),
             ("null",                                "must be a JSON object"),
-            ("{",                                   "body: "),
-            ("{\"name\":\"a\"} {}",                 "body: "),
-            ("{\"name\":\"a\",\"name\":\"b\"}",     "body: "),
-            ("{}",                                  "name: is required"),
-            ("{\"name\":5}",                        "name: invalid type: integer `5`, expected a string"),
-            ("{\"name\":null}",                     "name: invalid type: null"),
-            ("{\"name\":\"a\",\"inner\":{}}",       "inner.count: is required"),
-            ("{\"name\":\"a\",\"inner\":{\"count\":-1}}", "inner.count: invalid value"),
+            ("{",                                   "body is not valid JSON"),
+            ("{\"name\":\"a\"} {}",                 "body is not valid JSON"),
+            ("{\"name\":\"a\",\"name\":\"b\"}",     "body is not valid JSON"),
+            ("{}",                                  "name is required"),
+            ("{\"name\":5}",                        "name must be a string"),
+            ("{\"name\":null}",                     "name must be a string"),
+            ("{\"name\":\"a\",\"inner\":{}}",       "inner.count is required"),
+            ("{\"name\":\"a\",\"inner\":{\"count\":-1}}", "inner.count must be u32"),
         ];
         for (body, expected) in cases {
             let err = parse::<Form>(body.as_bytes()).expect_err(body);

@@ -275,7 +275,7 @@ mod tests {
                 None => assert!(checked.is_ok(), "{why}"),
                 Some(param) => {
                     let message = checked.expect_err(why).message;
-                    assert!(message.starts_with(&format!("{param}: ")), "{why}: {message}");
+                    assert!(message.starts_with(&format!("{param} ")), "{why}: {message}");
                 }
             }
         }

@@ -9,6 +9,7 @@ pub mod outgoing;
 pub mod spec;
 pub mod webhook;
 
+pub use crate::domain::field::FieldError;
 use crate::{
     domain::{delivery::Report, timestamp::Timestamp},
     transport::{Http, address::AddressPolicy},
@@ -28,22 +29,6 @@ pub const MASK: &str = "••••••••";
 /// The destination of this kind, such as `webhook`.
 pub fn find(kind: &str) -> Option<&'static dyn Destination> {
     ALL.into_iter().find(|destination| destination.spec().kind == kind)
-}
-
-/// What is wrong with one value of a settings or action object. Never holds the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    /// Where, from the object's root: `url`, `headers[1].name`.
-    pub param: String,
-    /// What it must be, to be read after the name: `must be a string`.
-    pub msg: String,
-}
-
-impl FieldError {
-    /// `param` is at fault because of `msg`.
-    pub fn new(param: impl Into<String>, msg: impl Into<String>) -> Self {
-        Self { param: param.into(), msg: msg.into() }
-    }
 }
 
 /// Stored settings that no longer make sense, such as those of a newer version.

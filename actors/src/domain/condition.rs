@@ -14,6 +14,7 @@
 //!
 //! Integers up to 64 bits compare exactly, and `1` equals `1.0`; other numbers compare as 64-bit floats.
 
+use super::field::FieldError;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Number, Value};
 use std::{cmp::Ordering, fmt::Write};
@@ -31,16 +32,6 @@ pub const MISS_CHARS_MAX: usize = 200;
 const REGEX_BYTES_MAX: usize = 256 * 1_024;
 /// Characters shown of a value.
 const SHOWN_CHARS_MAX: usize = 40;
-
-/// A condition that cannot be understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place} {msg}")]
-pub struct ConditionError {
-    /// Such as `conditions.all[1].op`.
-    pub place: String,
-    /// To be read after the place: `must be one of …`.
-    pub msg: String,
-}
 
 /// A condition, ready to be asked.
 #[derive(Clone, Debug)]
@@ -90,7 +81,7 @@ const OPS: [&str; 13] = [
 
 impl Condition {
     /// Understands a condition, or says what is wrong where.
-    pub fn compile(condition: &Value) -> Result<Self, ConditionError> {
+    pub fn compile(condition: &Value) -> Result<Self, FieldError> {
         let mut leaves = 0;
         Compiler { leaves: &mut leaves }.node(condition, "conditions", 1).map(Self)
     }
@@ -105,15 +96,13 @@ struct Compiler<'a> {
     leaves: &'a mut usize,
 }
 
-fn wrong(place: impl Into<String>, msg: impl Into<String>) -> ConditionError {
-    ConditionError { place: place.into(), msg: msg.into() }
-}
-
 impl Compiler<'_> {
-    fn node(&mut self, condition: &Value, place: &str, depth: usize) -> Result<Node, ConditionError> {
-        let Some(object) = condition.as_object() else { return Err(wrong(place, "must be an object")) };
+    fn node(&mut self, condition: &Value, place: &str, depth: usize) -> Result<Node, FieldError> {
+        let Some(object) = condition.as_object() else {
+            return Err(FieldError::new(place, "must be an object"));
+        };
         if depth > DEPTH_MAX {
-            return Err(wrong(place, format!("must not nest deeper than {DEPTH_MAX}")));
+            return Err(FieldError::new(place, format!("must not nest deeper than {DEPTH_MAX}")));
         }
         match object.keys().next().map(String::as_str) {
             Some("all") => self.list(object, "all", place, depth).map(Node::All),
@@ -124,7 +113,7 @@ impl Compiler<'_> {
                 Ok(Node::Not(Box::new(inner)))
             }
             Some("path" | "op" | "value") => self.leaf(object, place).map(Node::Leaf),
-            _ => Err(wrong(place, "must have all, any, not, or path and op")),
+            _ => Err(FieldError::new(place, "must have all, any, not, or path and op")),
         }
     }
 
@@ -134,26 +123,29 @@ impl Compiler<'_> {
         key: &str,
         place: &str,
         depth: usize,
-    ) -> Result<Vec<Node>, ConditionError> {
+    ) -> Result<Vec<Node>, FieldError> {
         only(object, &[key], place)?;
         let place = format!("{place}.{key}");
         let Some(items) = object[key].as_array().filter(|items| !items.is_empty()) else {
-            return Err(wrong(place, "must be a list of at least one condition"));
+            return Err(FieldError::new(place, "must be a list of at least one condition"));
         };
         let item = |(index, item)| self.node(item, &format!("{place}[{index}]"), depth + 1);
         items.iter().enumerate().map(item).collect()
     }
 
-    fn leaf(&mut self, object: &Map<String, Value>, place: &str) -> Result<Leaf, ConditionError> {
+    fn leaf(&mut self, object: &Map<String, Value>, place: &str) -> Result<Leaf, FieldError> {
         *self.leaves += 1;
         if *self.leaves > LEAVES_MAX {
-            return Err(wrong(place, format!("is more than the {LEAVES_MAX} comparisons a rule may have")));
+            return Err(FieldError::new(
+                place,
+                format!("is more than the {LEAVES_MAX} comparisons a rule may have"),
+            ));
         }
         only(object, &["path", "op", "value"], place)?;
         let path = match object.get("path").and_then(Value::as_str) {
             Some(path) if is_path(path) => path.to_owned(),
             _ => {
-                return Err(wrong(
+                return Err(FieldError::new(
                     format!("{place}.path"),
                     "must be a dotted path such as user.plan or items.0.sku",
                 ));
@@ -164,9 +156,10 @@ impl Compiler<'_> {
             .and_then(Value::as_str)
             .and_then(|op| OPS.into_iter().find(|known| *known == op))
         else {
-            return Err(wrong(format!("{place}.op"), format!("must be one of {}", OPS.join(", "))));
+            return Err(FieldError::new(format!("{place}.op"), format!("must be one of {}", OPS.join(", "))));
         };
-        let test = test(op, object.get("value")).map_err(|msg| wrong(format!("{place}.value"), msg))?;
+        let test =
+            test(op, object.get("value")).map_err(|msg| FieldError::new(format!("{place}.value"), msg))?;
         Ok(Leaf { path, test })
     }
 }
@@ -219,10 +212,10 @@ fn test(op: &'static str, value: Option<&Value>) -> Result<Test, String> {
     }
 }
 
-fn only(object: &Map<String, Value>, known: &[&str], place: &str) -> Result<(), ConditionError> {
+fn only(object: &Map<String, Value>, known: &[&str], place: &str) -> Result<(), FieldError> {
     match object.keys().find(|key| !known.contains(&key.as_str())) {
         None => Ok(()),
-        Some(other) => Err(wrong(
+        Some(other) => Err(FieldError::new(
             place,
             format!("must not have {} beside {}", cut(other, SHOWN_CHARS_MAX), known.join(", ")),
         )),
@@ -456,7 +449,7 @@ mod tests {
             (many,                                                           "conditions.all[100]"),
         ];
         for (condition, place) in cases {
-            assert_eq!(Condition::compile(&condition).expect_err("refused").place, place, "{condition}");
+            assert_eq!(Condition::compile(&condition).expect_err("refused").param, place, "{condition}");
         }
         assert!(Condition::compile(&nested).expect_err("refused").msg.contains("deeper"));
     }

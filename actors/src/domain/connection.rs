@@ -1,6 +1,7 @@
 //! A connection: a customer's account at a destination, and how fast to speak to it.
 
 use super::{
+    field::FieldError,
     ids::{ConnectionId, OrganizationId, WorkspaceId},
     secret::Sealed,
     timestamp::Timestamp,
@@ -81,17 +82,12 @@ pub enum Ordering {
     None,
 }
 
-/// A value outside what a [`Policy`] may say.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}: {1}")]
-pub struct PolicyError(pub &'static str, pub &'static str);
-
 impl Eq for Policy {}
 
 impl Policy {
     /// Refuses what is out of range, naming the field and the range.
-    pub fn check(&self) -> Result<(), PolicyError> {
-        let refuse = |field, why| Err(PolicyError(field, why));
+    pub fn check(&self) -> Result<(), FieldError> {
+        let refuse = |field, why| Err(FieldError::new(field, why));
         if self.rate_per_second.is_some_and(|rate| !(0.01..=10_000.0).contains(&rate)) {
             return refuse("rate_per_second", "must be from 0.01 to 10000");
         }

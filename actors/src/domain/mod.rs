@@ -4,6 +4,7 @@ pub mod condition;
 pub mod connection;
 pub mod delivery;
 pub mod event;
+pub mod field;
 pub mod ids;
 pub mod key;
 pub mod payload;

@@ -2,8 +2,9 @@
 
 use super::{
     event::Event,
+    field::FieldError,
     ids::{ConnectionId, RuleId},
-    rule::{CompiledRule, EventPattern, Rule, RuleError},
+    rule::{CompiledRule, EventPattern, Rule},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,7 +43,7 @@ pub struct RuleSet {
 enum Entry {
     Compiled(Arc<CompiledRule>),
     /// A rule that no longer compiles, as after a stricter version: it matches nothing and says so.
-    Broken(Box<Rule>, RuleError),
+    Broken(Box<Rule>, FieldError),
 }
 
 impl Entry {

@@ -2,6 +2,7 @@
 
 use super::{
     condition::Condition,
+    field::FieldError,
     ids::{ConnectionId, OrganizationId, RuleId, WorkspaceId},
     timestamp::Timestamp,
 };
@@ -30,15 +31,6 @@ pub struct Rule {
     pub created_by: String,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-}
-
-/// What is wrong with a rule.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{param}: {msg}")]
-pub struct RuleError {
-    /// The field, such as `event` or `conditions.all[1].op`.
-    pub param: String,
-    pub msg: String,
 }
 
 /// Which event names a rule is for: one name, or a pattern.
@@ -106,11 +98,9 @@ pub struct CompiledRule {
 
 impl CompiledRule {
     /// Understands a rule, or says what is wrong where.
-    pub fn compile(rule: &Rule) -> Result<Self, RuleError> {
-        let event = |msg: &str| RuleError { param: "event".to_owned(), msg: msg.to_owned() };
-        let pattern = EventPattern::parse(&rule.event).map_err(event)?;
-        let condition = rule.conditions.as_ref().map(Condition::compile).transpose();
-        let condition = condition.map_err(|err| RuleError { param: err.place, msg: err.msg })?;
+    pub fn compile(rule: &Rule) -> Result<Self, FieldError> {
+        let pattern = EventPattern::parse(&rule.event).map_err(|msg| FieldError::new("event", msg))?;
+        let condition = rule.conditions.as_ref().map(Condition::compile).transpose()?;
         Ok(Self { rule: rule.clone(), pattern, condition })
     }
 }

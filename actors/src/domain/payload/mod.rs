@@ -10,6 +10,7 @@ mod tests;
 
 pub use scanner::{JsonError, NESTING_MAX, check_document};
 
+use super::field::FieldError;
 use scanner::Scanner;
 use std::borrow::Cow;
 
@@ -37,22 +38,6 @@ pub struct EventBody<'a> {
     pub resource_id: Option<String>,
     /// The workspace as the caller named it, in any form.
     pub workspace: Option<String>,
-}
-
-/// Which part of a request was refused, and why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{param} {msg}")]
-pub struct FieldError {
-    /// A path such as `payload.email`, or `body` for the whole.
-    pub param: String,
-    /// What is wrong with it, to be read after its name.
-    pub msg: String,
-}
-
-impl FieldError {
-    fn new(param: impl Into<String>, msg: impl Into<String>) -> Self {
-        Self { param: param.into(), msg: msg.into() }
-    }
 }
 
 impl From<JsonError> for FieldError {
