@@ -164,6 +164,8 @@ impl JournalLog {
             unmatched,
             deliveries,
             responses: responses.into_iter().map(|((id, number), response)| (id, number, response)).collect(),
+            started_at: stored.started_at,
+            completed_at: stored.completed_at,
         };
         let sequence = state.commit(Record::Carried(Box::new(carried)))?;
         self.committed(&mut state);

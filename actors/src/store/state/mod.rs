@@ -452,18 +452,12 @@ impl<V: View> State<V> {
                 attempt.response_at = attempt.response_at.map(|_| place.sequence);
             }
             stored.tally.shift(Status::Pending, delivery.status);
-            stored.started_at = stored.started_at.into_iter().chain(delivery.started_at).min();
-            stored.completed_at = stored.completed_at.max(delivery.completed_at);
             if !delivery.status.is_final() {
                 self.enqueue(&delivery)?;
             }
             self.save(keys::delivery(workspace, id, delivery.id), &delivery);
         }
-        if !stored.status().is_final() {
-            stored.completed_at = None;
-        } else if stored.tally.total == 0 {
-            stored.completed_at = Some(event.accepted_at);
-        }
+        (stored.started_at, stored.completed_at) = (carried.started_at, carried.completed_at);
         self.save_event(&stored, before);
         Ok(())
     }
@@ -490,8 +484,10 @@ impl<V: View> State<V> {
             self.enqueue(&delivery)?;
         }
         stored.tally.shift(status, delivery.status);
-        stored.started_at = stored.started_at.or(delivery.started_at);
-        stored.completed_at = if stored.status().is_final() { delivery.completed_at } else { None };
+        stored.started_at = stored.started_at.into_iter().chain(delivery.started_at).min();
+        // An attempt at a delivery called off meanwhile does not set the end back.
+        let is_final = stored.status().is_final();
+        stored.completed_at = stored.completed_at.max(delivery.completed_at).filter(|_| is_final);
         self.save(key, &delivery);
         self.save_event(&stored, event_status);
         Ok(())

@@ -79,6 +79,8 @@ pub struct Carried {
     pub deliveries: Vec<Delivery>,
     /// Responses kept of failed attempts.
     pub responses: Vec<(DeliveryId, u32, ResponseDetails)>,
+    pub started_at: Option<Timestamp>,
+    pub completed_at: Option<Timestamp>,
 }
 
 impl Record {
