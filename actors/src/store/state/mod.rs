@@ -430,7 +430,10 @@ impl<V: View> State<V> {
         })
     }
 
-    fn apply_carried(&mut self, carried: Carried, place: Place) -> Result<(), StoreError> {
+    fn apply_carried(&mut self, mut carried: Carried, place: Place) -> Result<(), StoreError> {
+        if self.is_key_anothers(&carried.new)? {
+            carried.new.idempotency = None;
+        }
         let event = &carried.new.event;
         self.forget_event(event.workspace_id, event.id)?;
         self.apply_accepted(&carried.new, place, carried.sequence)?;
@@ -460,6 +463,14 @@ impl<V: View> State<V> {
         (stored.started_at, stored.completed_at) = (carried.started_at, carried.completed_at);
         self.save_event(&stored, before);
         Ok(())
+    }
+
+    /// Whether an event's idempotency key, being past its time, was used again by a later event.
+    fn is_key_anothers(&self, new: &NewEvent) -> Result<bool, StoreError> {
+        let Some(idempotency) = &new.idempotency else { return Ok(false) };
+        let key = keys::idempotency(new.event.workspace_id, &idempotency.key);
+        let known = self.load::<Remembered>(&key)?;
+        Ok(known.is_some_and(|known| known.event_id != new.event.id && known.at >= new.event.accepted_at))
     }
 
     /// Changes one delivery, and with it its queue and its event. Does nothing if it is gone.
