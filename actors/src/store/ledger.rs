@@ -463,9 +463,7 @@ impl<L: Log> Ledger<L> {
             let (events, next) =
                 self.read(move |state| state.expired(id, from, cutoff, RETAIN_BATCH)).await?;
             if !events.is_empty() {
-                forgotten += events.len() as u64;
-                let record = Record::Expired { workspace_id: id, events };
-                self.transact(fence, |state| state.commit(record).map(|_| ()))?;
+                forgotten += self.transact(fence, |state| state.expire(id, events, cutoff))?;
             }
             from = next;
             if from.is_none() {

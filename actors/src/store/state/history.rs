@@ -189,17 +189,32 @@ impl<V: View> State<V> {
             Order::Ascending,
             &mut |key, value| {
                 let id = EventId::from_bytes(keys::id_at_end(key));
-                let stored: StoredEvent = decode(value)?;
-                let ended = stored.completed_at.unwrap_or(stored.event.accepted_at);
-                if stored.status().is_final() && ended < cutoff {
-                    expired.push(id);
-                }
+                expired.extend(decode::<StoredEvent>(value)?.ended_before(cutoff).then_some(id));
                 looked_at += 1;
                 last = Some(id);
                 Ok(looked_at < limit)
             },
         )?;
         Ok((expired, last.filter(|_| looked_at == limit)))
+    }
+
+    /// Forgets these events, but for those that were taken up again since they were found. Returns how many.
+    pub fn expire(
+        &mut self,
+        workspace: WorkspaceId,
+        found: Vec<EventId>,
+        cutoff: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut events = Vec::with_capacity(found.len());
+        for id in found {
+            let stored = self.stored_event(workspace, id)?;
+            events.extend(stored.is_some_and(|stored| stored.ended_before(cutoff)).then_some(id));
+        }
+        let count = events.len() as u64;
+        if count > 0 {
+            self.commit(Record::Expired { workspace_id: workspace, events })?;
+        }
+        Ok(count)
     }
 
     /// Workspaces after `after`, by id, with their retention.

@@ -85,6 +85,11 @@ impl StoredEvent {
             _ => Status::Pending,
         }
     }
+
+    /// Whether it was over before `cutoff`.
+    pub fn ended_before(&self, cutoff: Timestamp) -> bool {
+        self.status().is_final() && self.completed_at.unwrap_or(self.event.accepted_at) < cutoff
+    }
 }
 
 /// A row of configuration, and the record it is from.
