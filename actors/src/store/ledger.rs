@@ -446,6 +446,7 @@ impl<L: Log> Store for Ledger<L> {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        self.state.write().close();
         self.log.close().await
     }
 }

@@ -514,7 +514,7 @@ fn announce(
     keys: &mut BatchKeys,
     new: &NewEvent,
 ) -> Option<Result<Appended, StoreError>> {
-    if let Err(err) = state.check(fence) {
+    if let Err(err) = state.check_owner(fence) {
         return Some(Err(err));
     }
     if let Some(earlier) = keys.earlier(new) {

@@ -145,6 +145,7 @@ pub struct State<V> {
     pub view: V,
     next_sequence: u64,
     fence: Fence,
+    is_closed: bool,
     latest: Timestamp,
     claims: Claims,
     /// Encoded records that are applied and not yet on their way to the log.
@@ -166,6 +167,7 @@ impl<V: View> State<V> {
             view,
             next_sequence,
             fence: Fence(0),
+            is_closed: false,
             latest: Timestamp(0),
             claims: Claims::default(),
             outbox: Vec::new(),
@@ -202,8 +204,21 @@ impl<V: View> State<V> {
         Ok(self.fence)
     }
 
-    /// Refuses who no longer owns the store.
+    /// Takes no more writes, but for what is on its way to the log already.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Refuses who may not write: after the end nobody may.
     pub fn check(&self, fence: Fence) -> Result<(), StoreError> {
+        if self.is_closed {
+            return Err(StoreError::Unavailable(Unavailable::Closing));
+        }
+        self.check_owner(fence)
+    }
+
+    /// Refuses who no longer owns the store.
+    pub fn check_owner(&self, fence: Fence) -> Result<(), StoreError> {
         if fence == self.fence { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
