@@ -422,7 +422,11 @@ impl<L: Log> Store for Ledger<L> {
 
     async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError> {
         let (mut forgotten, mut after) = (0, None);
-        self.transact(fence, |state| state.forget_idempotency(now, usize::MAX))?;
+        let mut from = Some(Vec::new());
+        while let Some(key) = from {
+            from = self.transact(fence, |state| state.forget_idempotency(now, &key, RETAIN_BATCH))?;
+            tokio::task::yield_now().await;
+        }
         loop {
             let workspaces = self.read(move |state| state.workspaces_after(after, RETAIN_BATCH)).await?;
             let Some(last) = workspaces.last() else { break };

@@ -242,15 +242,22 @@ impl<V: View> State<V> {
         Ok(events.first().map_or(self.next_sequence, |stored| stored.sequence))
     }
 
-    /// Forgets idempotency keys past their time, some at a time. They would not be honoured any
-    /// more anyway, so no record is made.
-    pub fn forget_idempotency(&mut self, now: Timestamp, limit: usize) -> Result<(), StoreError> {
+    /// Forgets idempotency keys past their time, some at a time, from `from` on; and returns where to
+    /// go on, if there may be more. They would not be honoured any more anyway, so no record is made.
+    pub fn forget_idempotency(
+        &mut self,
+        now: Timestamp,
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Option<Key>, StoreError> {
         let mut ages = Vec::new();
+        let start = if from.is_empty() { b"X" } else { from };
         let end = keys::idempotency_age(now.before(IDEMPOTENCY_KEPT), &[]);
-        self.view.scan(b"X", &end, Order::Ascending, &mut |key, _| {
+        self.view.scan(start, &end, Order::Ascending, &mut |key, _| {
             ages.push(key.to_vec());
             Ok(ages.len() < limit)
         })?;
+        let next = ages.last().filter(|_| ages.len() == limit).cloned();
         for age in ages {
             let entry = keys::idempotency_of_age(&age);
             let is_current = self
@@ -261,7 +268,7 @@ impl<V: View> State<V> {
             }
             self.view.delete(age);
         }
-        Ok(())
+        Ok(next)
     }
 
     /// See [`Store::queue_reports`].
