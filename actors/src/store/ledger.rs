@@ -4,7 +4,7 @@ use super::{
     state::{Place, State, StoredEvent, View, keys, record::Record},
     *,
 };
-use crate::domain::{event::Event, key::publishable_key_hash};
+use crate::domain::{delivery::Attempt, event::Event, key::publishable_key_hash};
 use parking_lot::RwLock;
 use std::sync::Arc;
 
@@ -76,15 +76,51 @@ impl<L: Log> Ledger<L> {
             .unwrap_or_else(|err| Err(StoreError::Damaged(format!("reading the index failed: {err}"))))
     }
 
-    fn payload_of(&self, stored: &StoredEvent) -> Result<Bytes, StoreError> {
-        match self.log.record(stored.place)? {
-            Record::Accepted(new) => Ok(new.payload),
-            Record::Carried(carried) => Ok(carried.new.payload),
-            _ => Err(StoreError::Damaged(format!(
-                "event {} has no payload where it should be",
-                stored.event.id
-            ))),
+    /// An event's payload; `None` if the event is gone meanwhile.
+    fn payload_of(&self, stored: &StoredEvent) -> Result<Option<Bytes>, StoreError> {
+        let (workspace, id) = (stored.event.workspace_id, stored.event.id);
+        let mut place = stored.place;
+        loop {
+            match self.log.record(place) {
+                Ok(Record::Accepted(new)) => return Ok(Some(new.payload)),
+                Ok(Record::Carried(carried)) => return Ok(Some(carried.new.payload)),
+                Ok(_) => {
+                    let what = format!("event {id} has no payload where it should be");
+                    return Err(StoreError::Damaged(what));
+                }
+                // It may just have been carried elsewhere, and its segment dropped.
+                Err(err) => match self.state.read().stored_event(workspace, id)? {
+                    None => return Ok(None),
+                    Some(now) if now.place == place => return Err(err),
+                    Some(now) => place = now.place,
+                },
+            }
         }
+    }
+
+    /// A record that may be on its way to the disk still. `None`: the disk does not take it for now,
+    /// which must not keep anybody from reading the rest.
+    async fn written(&self, sequence: u64) -> Result<Option<Record>, StoreError> {
+        match self.log.durable(sequence).await {
+            Ok(()) => self.log.record(Place::of(sequence)).map(Some),
+            Err(StoreError::Unavailable(_)) => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// The delivery and number of an attempt whose response is kept, and the record it is in.
+    fn response_at(
+        &self,
+        scope: Scope,
+        event: EventId,
+        attempt: AttemptId,
+    ) -> Result<Option<(DeliveryId, u32, u64)>, StoreError> {
+        let Some((details, _)) = self.details(scope, event)? else { return Ok(None) };
+        Ok(details.deliveries.iter().find_map(|delivery| {
+            let is_it = |kept: &&Attempt| AttemptId::of(delivery.id, kept.number) == attempt;
+            let kept = delivery.attempts.iter().find(is_it)?;
+            Some((delivery.id, kept.number, kept.response_at?))
+        }))
     }
 
     fn details(&self, scope: Scope, id: EventId) -> Result<Option<(EventDetails, Option<u64>)>, StoreError> {
@@ -137,8 +173,9 @@ impl<L: Log> Store for Ledger<L> {
         let (stored, rules_changed_at) = self.state.read().unrouted(workspace, limit)?;
         let mut events = Vec::with_capacity(stored.len());
         for stored in stored {
-            let payload = self.payload_of(&stored)?;
-            events.push(Unrouted { sequence: stored.sequence, event: stored.event, payload });
+            if let Some(payload) = self.payload_of(&stored)? {
+                events.push(Unrouted { sequence: stored.sequence, event: stored.event, payload });
+            }
         }
         Ok(UnroutedPage { events, rules_changed_at })
     }
@@ -182,10 +219,10 @@ impl<L: Log> Store for Ledger<L> {
         };
         match begun {
             Err(begun) => Ok(begun),
-            Ok((delivery, stored)) => {
-                let payload = self.payload_of(&stored)?;
-                Ok(Begun::Work(Box::new(Work { delivery, event: stored.event, payload })))
-            }
+            Ok((delivery, stored)) => Ok(match self.payload_of(&stored)? {
+                Some(payload) => Begun::Work(Box::new(Work { delivery, event: stored.event, payload })),
+                None => Begun::NotDue,
+            }),
         }
     }
 
@@ -260,21 +297,32 @@ impl<L: Log> Store for Ledger<L> {
     }
 
     async fn event(&self, scope: Scope, id: EventId) -> Result<Option<EventDetails>, StoreError> {
-        let Some((mut details, unmatched_at)) = self.details(scope, id)? else { return Ok(None) };
-        if let Some(sequence) = unmatched_at {
-            self.log.durable(sequence).await?;
-            details.unmatched = match self.log.record(Place::of(sequence))? {
-                Record::Routed { routed, .. } => routed.unmatched,
-                Record::Carried(carried) => carried.unmatched,
-                _ => Vec::new(),
-            };
+        let mut found = self.details(scope, id)?;
+        while let Some((mut details, Some(sequence))) = found {
+            match self.written(sequence).await {
+                Ok(record) => {
+                    details.unmatched = match record {
+                        Some(Record::Routed { routed, .. }) => routed.unmatched,
+                        Some(Record::Carried(carried)) => carried.unmatched,
+                        _ => Vec::new(),
+                    };
+                    return Ok(Some(details));
+                }
+                Err(err) => {
+                    // It may just have been carried elsewhere, and its segment dropped.
+                    found = self.details(scope, id)?;
+                    if found.as_ref().is_some_and(|(_, now)| *now == Some(sequence)) {
+                        return Err(err);
+                    }
+                }
+            }
         }
-        Ok(Some(details))
+        Ok(found.map(|(details, _)| details))
     }
 
     async fn payload(&self, scope: Scope, id: EventId) -> Result<Option<Bytes>, StoreError> {
         let stored = self.state.read().event_in(scope, id)?;
-        stored.map(|stored| self.payload_of(&stored)).transpose()
+        stored.map_or(Ok(None), |stored| self.payload_of(&stored))
     }
 
     async fn response(
@@ -283,24 +331,21 @@ impl<L: Log> Store for Ledger<L> {
         event: EventId,
         attempt: AttemptId,
     ) -> Result<Option<ResponseDetails>, StoreError> {
-        let Some((details, _)) = self.details(scope, event)? else { return Ok(None) };
-        let found = details.deliveries.iter().find_map(|delivery| {
-            let of =
-                |kept: &&crate::domain::delivery::Attempt| AttemptId::of(delivery.id, kept.number) == attempt;
-            let kept = delivery.attempts.iter().find(of)?;
-            Some((delivery.id, kept.number, kept.response_at?))
-        });
-        let Some((delivery, number, sequence)) = found else { return Ok(None) };
-        self.log.durable(sequence).await?;
-        Ok(match self.log.record(Place::of(sequence))? {
-            Record::Attempted { attempted, .. } => attempted.response,
-            Record::Carried(carried) => carried
-                .responses
-                .into_iter()
-                .find(|(of, kept, _)| *of == delivery && *kept == number)
-                .map(|(_, _, response)| response),
-            _ => None,
-        })
+        let mut found = self.response_at(scope, event, attempt)?;
+        while let Some((delivery, number, sequence)) = found {
+            match self.written(sequence).await {
+                Ok(Some(Record::Attempted { attempted, .. })) => return Ok(attempted.response),
+                Ok(Some(Record::Carried(carried))) => return Ok(carried.response(delivery, number)),
+                Ok(_) => return Ok(None),
+                Err(err) => {
+                    found = self.response_at(scope, event, attempt)?;
+                    if found.is_some_and(|(_, _, now)| now == sequence) {
+                        return Err(err);
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 
     async fn events(

@@ -83,6 +83,14 @@ pub struct Carried {
     pub completed_at: Option<Timestamp>,
 }
 
+impl Carried {
+    /// The response kept of one attempt.
+    pub fn response(self, delivery: DeliveryId, number: u32) -> Option<ResponseDetails> {
+        let mut responses = self.responses.into_iter();
+        responses.find(|(of, kept, _)| (*of, *kept) == (delivery, number)).map(|(_, _, response)| response)
+    }
+}
+
 impl Record {
     /// A change of configuration.
     pub fn configured(change: &Change, since: Option<u64>) -> Self {
