@@ -103,8 +103,8 @@ struct Queue {
     lazy_since: Option<Instant>,
     /// Somebody waits for those after all.
     hurry: bool,
-    /// Segments that may go.
-    remove: Vec<u64>,
+    /// Segments that may go, and who waits for that.
+    remove: Vec<(u64, oneshot::Sender<bool>)>,
     closing: bool,
 }
 
@@ -184,11 +184,18 @@ impl Intake {
         self.checkpointed.load(Ordering::Acquire)
     }
 
-    /// Lets a segment go; see [`Journal::remove_oldest`].
-    pub fn remove(&self, segment: u64) {
-        let mut queue = self.queue.lock();
-        queue.remove.push(segment);
-        self.grew.notify_one();
+    /// Lets a segment go; see [`Journal::remove_oldest`]. Returns whether it is gone.
+    pub async fn remove(&self, segment: u64) -> bool {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut queue = self.queue.lock();
+            if queue.closing {
+                return false;
+            }
+            queue.remove.push((segment, reply));
+            self.grew.notify_one();
+        }
+        answer.await.unwrap_or(false)
     }
 
     pub fn close(&self) {
@@ -262,7 +269,7 @@ impl Intake {
 
 struct Errand {
     jobs: Vec<Job>,
-    remove: Vec<u64>,
+    remove: Vec<(u64, oneshot::Sender<bool>)>,
     closing: bool,
 }
 
@@ -340,10 +347,12 @@ impl Writer {
             let errand = self.intake.next(patience);
             let closing = errand.closing;
             self.commit(errand.jobs);
-            for segment in errand.remove {
-                if let Err(err) = self.journal.remove_oldest(segment) {
+            for (segment, reply) in errand.remove {
+                let removed = self.journal.remove_oldest(segment);
+                if let Err(err) = &removed {
                     warn!(segment, %err, "cannot remove a journal segment; it is tried again later");
                 }
+                let _ = reply.send(removed.is_ok());
             }
             self.freeze(closing);
             if closing && (self.is_idle() || !self.unwritten.is_empty()) {

@@ -5,19 +5,19 @@
 //! carried is: events that are still kept, with all that became of them, and rows of configuration
 //! whose newest record lies here.
 
-use super::{JournalLog, journal::SegmentInfo};
+use super::{JournalLog, journal::SegmentInfo, view::IndexView};
 use crate::{
-    domain::ids::{EventId, WorkspaceId},
+    domain::ids::{ConnectionId, EventId, WorkspaceId},
     store::{
         Fence, StoreError,
         ledger::Log,
         state::{
-            Place,
+            Place, State,
             record::{Carried, Record},
         },
     },
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Of a segment's bytes, the share that may have to be carried for it to be worth while.
 const LIVE_SHARE_MAX: f64 = 0.5;
@@ -26,8 +26,12 @@ const LIVE_SHARE_MAX: f64 = 0.5;
 #[derive(Default)]
 struct Live {
     events: Vec<(WorkspaceId, EventId)>,
-    records: Vec<Record>,
-    /// Some are not routed yet, and must meet the rules as they were.
+    /// Changes of configuration that still hold, and the records they are from.
+    changes: Vec<(String, u64)>,
+    paced: BTreeSet<ConnectionId>,
+    /// The record that says who owns the store is here.
+    opened: bool,
+    /// An event that is not routed yet must meet the rules as they stand here.
     unrouted: bool,
     bytes: u64,
 }
@@ -44,38 +48,58 @@ impl JournalLog {
             if live.unrouted || live.bytes as f64 > oldest.bytes as f64 * LIVE_SHARE_MAX {
                 return Ok(());
             }
-            let mut last = 0;
-            for record in live.records {
-                last = self.commit(fence, record)?.max(last);
-            }
+            let Some(mut last) = self.carry_configuration(fence, &live, oldest.first_sequence)? else {
+                return Ok(());
+            };
             for (workspace, event) in live.events {
                 self.room().await?;
-                last = self.carry(fence, workspace, event)?.unwrap_or(0).max(last);
+                last = self.carry(fence, workspace, event).await?.unwrap_or(0).max(last);
             }
             self.durable(last).await?;
-            self.intake.remove(oldest.id);
-            // It is gone before the next round looks, or the round ends there.
-            let mut durable = self.durable.clone();
-            while self.reader.segments().first().is_some_and(|first| first.id == oldest.id) {
-                if tokio::time::timeout(std::time::Duration::from_secs(1), durable.changed()).await.is_err() {
-                    return Ok(());
-                }
+            if !self.intake.remove(oldest.id).await {
+                return Ok(());
             }
         }
     }
 
-    fn commit(&self, fence: Fence, record: Record) -> Result<u64, StoreError> {
-        let mut state = self.state.write();
-        state.check(fence)?;
-        let sequence = state.commit(record)?;
-        self.committed(&mut state);
-        Ok(sequence)
+    /// Writes rows of configuration anew, as they are by now. `since`: their rules apply from there on.
+    /// `None`: an event that is not routed yet came between.
+    fn carry_configuration(&self, fence: Fence, live: &Live, since: u64) -> Result<Option<u64>, StoreError> {
+        let (mut last, mut unrouted) = (0, false);
+        let mut write = |record: &mut dyn FnMut(&State<IndexView>) -> Result<Option<Record>, StoreError>| {
+            let mut state = self.state.write();
+            state.check(fence)?;
+            if let Some(record) = record(&state)? {
+                last = state.commit(record)?;
+                self.committed(&mut state);
+            }
+            Ok::<_, StoreError>(())
+        };
+        for (change, sequence) in &live.changes {
+            write(&mut |state| {
+                let still = state.still_says(change, *sequence)?;
+                unrouted |= still.is_none() && state.is_met_by_unrouted(change, self.intake.settled())?;
+                Ok(still.map(|change| Record::configured(&change, Some(since))))
+            })?;
+        }
+        for id in &live.paced {
+            write(&mut |state| {
+                let pace = state.pace(*id)?;
+                let is_known = pace.paused_until.is_some();
+                Ok(is_known.then_some(Record::Paced { connection_id: *id, pace }))
+            })?;
+        }
+        if live.opened {
+            write(&mut |_| Ok(Some(Record::Opened { epoch: fence.0 })))?;
+        }
+        Ok((!unrouted).then_some(last))
     }
 
     fn live_in(&self, fence: Fence, segment: &SegmentInfo, end: u64) -> Result<Live, StoreError> {
         let mut live = Live::default();
         for found in self.reader.scan(segment.first_sequence) {
-            let Ok((_, record)) = found else { continue };
+            // What cannot be read may be needed: its segment stays.
+            let (_, record) = found.map_err(|err| StoreError::Damaged(err.to_string()))?;
             if record.sequence >= end {
                 break;
             }
@@ -85,20 +109,19 @@ impl JournalLog {
                 Record::Accepted(new) => new.event,
                 Record::Carried(carried) => carried.new.event,
                 Record::Configured { change, .. } => {
-                    let change = state.still_says(&change, sequence)?;
-                    live.records.extend(
-                        change.map(|change| Record::configured(&change, Some(segment.first_sequence))),
-                    );
+                    if state.still_says(&change, sequence)?.is_some() {
+                        live.changes.push((change, sequence));
+                    } else {
+                        live.unrouted |= state.is_met_by_unrouted(&change, self.intake.settled())?;
+                    }
                     continue;
                 }
-                Record::Opened { epoch } if epoch == fence.0 => {
-                    live.records.push(Record::Opened { epoch });
+                Record::Opened { epoch } => {
+                    live.opened |= epoch == fence.0;
                     continue;
                 }
                 Record::Paced { connection_id, .. } => {
-                    let pace = state.pace(connection_id)?;
-                    let is_known = pace.paused_until.is_some();
-                    live.records.extend(is_known.then_some(Record::Paced { connection_id, pace }));
+                    live.paced.insert(connection_id);
                     continue;
                 }
                 _ => continue,
@@ -114,7 +137,12 @@ impl JournalLog {
     }
 
     /// Writes an event with all that became of it anew. `None` if it is gone meanwhile.
-    fn carry(&self, fence: Fence, workspace: WorkspaceId, event: EventId) -> Result<Option<u64>, StoreError> {
+    async fn carry(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        event: EventId,
+    ) -> Result<Option<u64>, StoreError> {
         // Payload and responses never change: they are read before the state is locked.
         let Some((stored, deliveries)) = self.state.read().event_whole(workspace, event)? else {
             return Ok(None);
@@ -124,6 +152,9 @@ impl JournalLog {
             Record::Carried(carried) => carried.new,
             _ => return Err(StoreError::Damaged(format!("event {event} is not where it should be"))),
         };
+        let newest =
+            deliveries.iter().flat_map(|delivery| &delivery.attempts).filter_map(|kept| kept.response_at);
+        self.durable(newest.chain(stored.unmatched_at).max().unwrap_or(0)).await?;
         let unmatched =
             match stored.unmatched_at.map(|sequence| self.record(Place::of(sequence))).transpose()? {
                 Some(Record::Routed { routed, .. }) => routed.unmatched,
@@ -136,11 +167,7 @@ impl JournalLog {
                 let Some(sequence) = attempt.response_at else { continue };
                 let response = match self.record(Place::of(sequence))? {
                     Record::Attempted { attempted, .. } => attempted.response,
-                    Record::Carried(carried) => carried
-                        .responses
-                        .into_iter()
-                        .find(|(id, number, _)| *id == delivery.id && *number == attempt.number)
-                        .map(|(_, _, response)| response),
+                    Record::Carried(carried) => carried.response(delivery.id, attempt.number),
                     _ => None,
                 };
                 responses.extend(response.map(|response| ((delivery.id, attempt.number), response)));

@@ -291,6 +291,16 @@ impl<V: View> State<V> {
         })
     }
 
+    /// Whether an unrouted event may still have to meet a rule as this superseded change left it.
+    /// Events after `settled` may be on their way in.
+    pub fn is_met_by_unrouted(&self, change: &str, settled: u64) -> Result<bool, StoreError> {
+        let (Change::CreateRule(rule) | Change::UpdateRule(rule)) = decode_json(change.as_bytes())? else {
+            return Ok(false);
+        };
+        let changed = self.load::<u64>(&keys::rules_changed(rule.workspace_id))?.unwrap_or(0);
+        Ok(self.oldest_unrouted(rule.workspace_id)?.min(settled + 1) < changed)
+    }
+
     /// A row, if it is from the record `sequence`.
     fn row_of<T: DeserializeOwned>(&self, key: &[u8], sequence: u64) -> Result<Option<T>, StoreError> {
         let row: Option<Row<T>> = self.view.get(key)?.map(|bytes| decode_json(&bytes)).transpose()?;
