@@ -22,7 +22,10 @@ mod view;
 
 use super::{
     ledger::{Ledger, Log},
-    state::{Place, State, record::Record},
+    state::{
+        Place, State,
+        record::{RECORD_BYTES_MAX, Record},
+    },
     *,
 };
 use committer::{Committer, Intake, Job};
@@ -41,6 +44,8 @@ use view::{Index, IndexView};
 const PROGRESS_EVERY: u64 = 250_000;
 /// Keys a replay gathers before it writes them to the index.
 const REPLAY_LAYER_KEYS: usize = 16_384;
+
+const _: () = assert!(RECORD_BYTES_MAX <= journal::BODY_BYTES_MAX, "every record fits the journal");
 
 /// The embedded store.
 pub type EmbeddedStore = Ledger<JournalLog>;

@@ -22,6 +22,9 @@ use std::collections::{BTreeSet, HashMap};
 /// Of a segment's bytes, the share that may have to be carried for it to be worth while.
 const LIVE_SHARE_MAX: f64 = 0.5;
 
+/// Bytes of the responses carried with an event, so that it fits a record; what is beyond is forgotten.
+const RESPONSES_BYTES_MAX: usize = 2 << 20;
+
 /// What lives in a segment.
 #[derive(Default)]
 struct Live {
@@ -161,16 +164,22 @@ impl JournalLog {
                 Some(Record::Carried(carried)) => carried.unmatched,
                 _ => Vec::new(),
             };
-        let mut responses = HashMap::new();
+        let (mut responses, mut room) = (HashMap::new(), RESPONSES_BYTES_MAX);
         for delivery in &deliveries {
-            for attempt in &delivery.attempts {
+            for attempt in delivery.attempts.iter().rev() {
                 let Some(sequence) = attempt.response_at else { continue };
                 let response = match self.record(Place::of(sequence))? {
                     Record::Attempted { attempted, .. } => attempted.response,
                     Record::Carried(carried) => carried.response(delivery.id, attempt.number),
                     _ => None,
                 };
-                responses.extend(response.map(|response| ((delivery.id, attempt.number), response)));
+                let Some(response) = response else { continue };
+                let headers = response.headers.iter().map(|(name, value)| name.len() + value.len());
+                let bytes = response.body.len() + headers.sum::<usize>() + 64;
+                if let Some(left) = room.checked_sub(bytes) {
+                    room = left;
+                    responses.insert((delivery.id, attempt.number), response);
+                }
             }
         }
         let mut state = self.state.write();

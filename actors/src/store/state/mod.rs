@@ -12,9 +12,12 @@ pub mod record;
 mod verify;
 
 use super::*;
-use crate::domain::delivery::{ATTEMPTS_KEPT, Attempt};
+use crate::domain::{
+    delivery::{ATTEMPTS_KEPT, Attempt},
+    routing::VERDICTS_MAX,
+};
 use keys::{Filter, Key};
-use record::{Carried, Record};
+use record::{Carried, MATCHES_BYTES_MAX, RECORD_BYTES_MAX, Record};
 use std::collections::{HashMap, HashSet};
 
 /// Ordered keys and values: what a state is kept in.
@@ -226,6 +229,9 @@ impl<V: View> State<V> {
     pub(super) fn commit(&mut self, record: Record) -> Result<u64, StoreError> {
         let sequence = self.next_sequence;
         let bytes = record.encode();
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(StoreError::Damaged(format!("a record of {} bytes cannot be written", bytes.len())));
+        }
         self.apply(record, Place::of(sequence))?;
         self.next_sequence += 1;
         self.outbox_bytes += bytes.len();
@@ -633,7 +639,8 @@ impl<V: View> State<V> {
 
     /// See [`Store::record_routing`].
     pub fn record_routing(&mut self, workspace: WorkspaceId, routed: Vec<Routed>) -> Result<(), StoreError> {
-        for routed in routed {
+        for mut routed in routed {
+            pass_by_beyond(&mut routed, MATCHES_BYTES_MAX);
             let open = self.stored_event(workspace, routed.event_id)?.is_some_and(|stored| !stored.routed);
             if open {
                 self.commit(Record::Routed { workspace_id: workspace, routed })?;
@@ -934,6 +941,22 @@ impl<V: View> State<V> {
     fn save<T: Serialize>(&mut self, key: Key, value: &T) {
         let value = postcard::to_stdvec(value).expect("writing to memory does not fail");
         self.view.put(key, value);
+    }
+}
+
+/// Leaves out the last matches of an event where all of them are over `bytes_max`, and says so of each.
+fn pass_by_beyond(routed: &mut Routed, bytes_max: usize) {
+    let mut bytes = 0;
+    let fits = |matched: &&Matched| {
+        bytes += matched.action.len() + matched.destination.len() + matched.created_by.len() + 64;
+        bytes <= bytes_max
+    };
+    let fitting = routed.matched.iter().take_while(fits).count();
+    for Matched { rule_id, connection_id, .. } in routed.matched.split_off(fitting) {
+        if routed.unmatched.len() < VERDICTS_MAX {
+            let reason = format!("the actions of one event take at most {bytes_max} bytes");
+            routed.unmatched.push(RuleVerdict { rule_id, connection_id, reason });
+        }
     }
 }
 

@@ -17,6 +17,11 @@ use serde::{Deserialize, Serialize};
 /// The journal's kind byte of a record in this format.
 pub const RECORD_KIND: u8 = 1;
 
+/// Bytes of a record: one that a journal would not take must never be made, for nothing can follow it.
+pub const RECORD_BYTES_MAX: usize = 8 << 20;
+/// Bytes of the deliveries one event may lead to, so that they fit a record with room for what becomes of them.
+pub const MATCHES_BYTES_MAX: usize = 4 << 20;
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Record {
