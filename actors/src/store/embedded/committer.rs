@@ -89,6 +89,8 @@ pub struct Intake {
     grew: Condvar,
     budget: Arc<Semaphore>,
     outbox_bytes: AtomicUsize,
+    /// Bytes the committer took from the outbox and could not write.
+    unwritten_bytes: AtomicUsize,
     settled: AtomicU64,
     /// Everything up to here is on disk in the index too.
     checkpointed: AtomicU64,
@@ -121,6 +123,7 @@ impl Intake {
             grew: Condvar::new(),
             budget: Arc::new(Semaphore::new(INTAKE_BYTES_MAX)),
             outbox_bytes: AtomicUsize::new(0),
+            unwritten_bytes: AtomicUsize::new(0),
             settled: AtomicU64::new(settled),
             checkpointed: AtomicU64::new(0),
             state: AtomicU8::new(OPEN),
@@ -171,7 +174,9 @@ impl Intake {
     }
 
     pub fn outbox_has_room(&self) -> bool {
-        self.outbox_bytes.load(Ordering::Relaxed) < OUTBOX_BYTES_MAX
+        let waiting =
+            self.outbox_bytes.load(Ordering::Relaxed) + self.unwritten_bytes.load(Ordering::Relaxed);
+        waiting < OUTBOX_BYTES_MAX
     }
 
     /// The sequence up to which everything is durable and part of the state.
@@ -416,6 +421,7 @@ impl Writer {
         self.intake.outbox_bytes.store(self.state.read().outbox_bytes(), Ordering::Relaxed);
         match written {
             Ok(positions) => {
+                self.intake.unwritten_bytes.store(0, Ordering::Relaxed);
                 self.admit(&accepted, &positions[lazy..]);
                 metrics::histogram!("weft_commit_seconds").record(started.elapsed().as_secs_f64());
                 metrics::counter!("weft_journal_records_total").increment(bodies.len() as u64);
@@ -425,6 +431,7 @@ impl Writer {
                 // The sequences are given out: what stands in their place says nothing.
                 bodies.truncate(lazy);
                 bodies.extend(accepted.iter().map(|_| Record::Void.encode()));
+                self.intake.unwritten_bytes.store(bodies.iter().map(Vec::len).sum(), Ordering::Relaxed);
                 self.unwritten = bodies;
                 self.next_try = Instant::now() + MEND_EVERY;
                 self.answer(fates, &Err(why));
