@@ -559,8 +559,9 @@ impl Flusher {
         let (mut written, mut checkpointed, mut last) = (0, 0, Instant::now());
         loop {
             let received = layers.recv_timeout(CHECKPOINT_EVERY);
-            if let Ok(frozen) = &received {
-                self.write(frozen);
+            if let Ok(frozen) = &received
+                && self.write(frozen)
+            {
                 written = frozen.applied;
             }
             let is_over = matches!(received, Err(mpsc::RecvTimeoutError::Disconnected));
@@ -582,8 +583,9 @@ impl Flusher {
         }
     }
 
-    /// Writes a layer, and again until it is written: until then it stays in memory.
-    fn write(&self, frozen: &Frozen) {
+    /// Writes a layer, and again until it is written: until then it stays in memory. False: given up,
+    /// for the store is closing.
+    fn write(&self, frozen: &Frozen) -> bool {
         loop {
             match self.index.write(frozen) {
                 Ok(()) => break,
@@ -591,7 +593,7 @@ impl Flusher {
                     self.intake.turn(&[OPEN], FAILS, &err.to_string());
                     let _ = self.reserve.release();
                     if self.intake.availability() == Err(Unavailable::Closing) {
-                        return;
+                        return false;
                     }
                     thread::sleep(MEND_EVERY);
                 }
@@ -599,6 +601,7 @@ impl Flusher {
         }
         self.state.write().view.thaw();
         self.intake.turn(&[BEHIND], OPEN, "the index keeps up again");
+        true
     }
 }
 
