@@ -517,9 +517,22 @@ impl Writer {
         }
         let durable = self.journal.next_sequence() - 1;
         if let Some(frozen) = self.ready.take_if(|frozen| frozen.applied <= durable) {
-            // Gone only when the index thread failed, which is said there.
-            let _ = self.to_flusher.send(frozen);
+            if self.to_flusher.send(frozen).is_err() && !closing {
+                error!("the index thread failed: the store closes; start again");
+                self.intake.close();
+            }
         }
+    }
+}
+
+/// However this thread ends, nobody waits for it any longer and nothing more is accepted.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.state.write().close();
+        self.intake.close();
+        let mut queue = self.intake.queue.lock();
+        queue.jobs.drain(..).for_each(|job| job.refuse(Unavailable::Closing));
+        queue.remove.clear();
     }
 }
 
