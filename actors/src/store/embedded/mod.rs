@@ -109,19 +109,29 @@ impl EmbeddedStore {
         for loss in &opening.losses {
             say(&format!("set aside: {loss:?}"));
         }
-        let open_index =
-            || Index::open(&options.directory, options.cache_bytes, say).map_err(OpenError::Index);
+        let reader = journal.reader();
+        let open_index = || {
+            let (directory, first) = (&options.directory, reader.first_sequence());
+            Index::open(directory, options.cache_bytes, first, say).map_err(OpenError::Index)
+        };
+        // Asked before the index, which is set aside if it is damaged: what it vouched for counts still.
+        let vouched = view::checkpointed(&options.directory);
+        let cut = |known| OpenError::JournalCut(opening.next_sequence - 1, known);
+        if vouched >= opening.next_sequence && !options.accept_damage {
+            return Err(cut(vouched));
+        }
         let (mut index, mut applied) = open_index()?;
         if applied >= opening.next_sequence {
             if !options.accept_damage {
-                return Err(OpenError::JournalCut(opening.next_sequence - 1, applied));
+                return Err(cut(applied));
             }
             drop(index);
+            view::forget_checkpoint(&options.directory).map_err(OpenError::Index)?;
             fs::remove_dir_all(options.directory.join("index")).map_err(OpenError::Index)?;
             (index, applied) = open_index()?;
         }
         let mut state = State::new(index.view(), applied + 1);
-        replay(&mut state, &index, &journal.reader(), applied, opening.next_sequence, say)?;
+        replay(&mut state, &index, &reader, applied, opening.next_sequence, say)?;
         let fence = state.open()?;
         Ok(Self::start(state, index, journal, lock, fence))
     }

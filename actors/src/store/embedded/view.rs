@@ -199,20 +199,32 @@ fn damaged(err: sled::Error) -> StoreError {
 
 impl Index {
     /// Opens the index in `directory`, and tells up to which sequence it is complete. One that cannot
-    /// be opened, or is behind its checkpoint, is set aside: an empty one takes its place.
-    pub fn open(directory: &Path, cache_bytes: u64, say: &dyn Fn(&str)) -> io::Result<(Self, u64)> {
+    /// be opened, is behind its checkpoint, or ends before `journal_first`, where the journal begins, is
+    /// set aside: an empty one takes its place.
+    pub fn open(
+        directory: &Path,
+        cache_bytes: u64,
+        journal_first: u64,
+        say: &dyn Fn(&str),
+    ) -> io::Result<(Self, u64)> {
         let path = directory.join(INDEX);
-        let checkpoint = read_checkpoint(directory);
-        let opened = std::panic::catch_unwind(|| open_db(&path, cache_bytes));
-        let why = match opened {
-            Ok(Ok((db, applied))) if applied >= checkpoint => {
-                return Ok((Self { db, directory: directory.to_owned() }, applied));
-            }
-            Ok(Ok((_, applied))) => format!("it ends at {applied}, its checkpoint says {checkpoint}"),
-            Ok(Err(err)) => err.to_string(),
-            Err(_) => "it does not open".to_owned(),
-        };
+        let checkpoint = checkpointed(directory);
+        let index = |db| Self { db, directory: directory.to_owned() };
         if path.exists() {
+            let opened = std::panic::catch_unwind(|| open_db(&path, cache_bytes));
+            let why = match opened {
+                Ok(Ok((db, applied))) => {
+                    if applied >= checkpoint && (applied == 0 || applied + 1 >= journal_first) {
+                        return Ok((index(db), applied));
+                    }
+                    drop(db); // it writes to its files until then, and these are about to move
+                    format!(
+                        "it ends at {applied}, its checkpoint says {checkpoint}, the journal begins at {journal_first}"
+                    )
+                }
+                Ok(Err(err)) => err.to_string(),
+                Err(_) => "it does not open".to_owned(),
+            };
             say(&format!("the index is set aside and built again from the journal: {why}"));
             let aside = directory.join(INDEX_DAMAGED);
             if aside.exists() {
@@ -222,9 +234,9 @@ impl Index {
         } else if checkpoint > 0 {
             say("the index is missing and built again from the journal");
         }
-        let _ = fs::remove_file(directory.join(CHECKPOINT));
+        forget_checkpoint(directory)?;
         let (db, applied) = open_db(&path, cache_bytes).map_err(io::Error::other)?;
-        Ok((Self { db, directory: directory.to_owned() }, applied))
+        Ok((index(db), applied))
     }
 
     /// A view on it.
@@ -290,8 +302,16 @@ fn open_db(path: &Path, cache_bytes: u64) -> sled::Result<(sled::Db, u64)> {
     Ok((db, applied))
 }
 
+/// Takes the checkpoint away, before the index it vouches for goes.
+pub fn forget_checkpoint(directory: &Path) -> io::Result<()> {
+    match fs::remove_file(directory.join(CHECKPOINT)) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+        _ => Ok(()),
+    }
+}
+
 /// The sequence the last checkpoint vouches for; 0 without a valid one.
-fn read_checkpoint(directory: &Path) -> u64 {
+pub fn checkpointed(directory: &Path) -> u64 {
     let bytes = fs::read(directory.join(CHECKPOINT)).unwrap_or_default();
     let Some((applied, crc)) = bytes.split_at_checked(8) else { return 0 };
     let is_whole = crc == crc32c::crc32c(applied).to_be_bytes();
