@@ -117,7 +117,7 @@ const BEHIND: u8 = 3;
 const CLOSING: u8 = 4;
 
 impl Intake {
-    pub fn new(settled: u64) -> Self {
+    pub fn new(settled: u64, checkpointed: u64) -> Self {
         Self {
             queue: Mutex::default(),
             grew: Condvar::new(),
@@ -125,7 +125,7 @@ impl Intake {
             outbox_bytes: AtomicUsize::new(0),
             unwritten_bytes: AtomicUsize::new(0),
             settled: AtomicU64::new(settled),
-            checkpointed: AtomicU64::new(0),
+            checkpointed: AtomicU64::new(checkpointed),
             state: AtomicU8::new(OPEN),
             failed: Notify::new(),
         }

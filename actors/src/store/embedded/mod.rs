@@ -133,14 +133,22 @@ impl EmbeddedStore {
         let mut state = State::new(index.view(), applied + 1);
         replay(&mut state, &index, &reader, applied, opening.next_sequence, say)?;
         let fence = state.open()?;
-        Ok(Self::start(state, index, journal, lock, fence))
+        let checkpointed = view::checkpointed(&options.directory);
+        Ok(Self::start(state, index, journal, lock, fence, checkpointed))
     }
 
-    fn start(state: State<IndexView>, index: Index, journal: Journal, lock: fs::File, fence: Fence) -> Self {
+    fn start(
+        state: State<IndexView>,
+        index: Index,
+        journal: Journal,
+        lock: fs::File,
+        fence: Fence,
+        checkpointed: u64,
+    ) -> Self {
         let state = Arc::new(RwLock::new(state));
         let settled = state.read().next_sequence() - 1;
         let (durable, watching) = watch::channel(journal.next_sequence() - 1);
-        let intake = Arc::new(Intake::new(settled));
+        let intake = Arc::new(Intake::new(settled, checkpointed));
         let reader = journal.reader();
         let threads =
             Committer { state: state.clone(), intake: intake.clone(), durable }.start(journal, index);
