@@ -516,11 +516,12 @@ impl Writer {
             }
         }
         let durable = self.journal.next_sequence() - 1;
-        if let Some(frozen) = self.ready.take_if(|frozen| frozen.applied <= durable) {
-            if self.to_flusher.send(frozen).is_err() && !closing {
-                error!("the index thread failed: the store closes; start again");
-                self.intake.close();
-            }
+        if let Some(frozen) = self.ready.take_if(|frozen| frozen.applied <= durable)
+            && self.to_flusher.send(frozen).is_err()
+            && !closing
+        {
+            error!("the index thread failed: the store closes; start again");
+            self.intake.close();
         }
     }
 }

@@ -25,6 +25,9 @@ const LIVE_SHARE_MAX: f64 = 0.5;
 /// Bytes of the responses carried with an event, so that it fits a record; what is beyond is forgotten.
 const RESPONSES_BYTES_MAX: usize = 2 << 20;
 
+/// Looks at the state, and makes a record of what it sees.
+type Look<'a> = &'a mut dyn FnMut(&State<IndexView>) -> Result<Option<Record>, StoreError>;
+
 /// What lives in a segment.
 #[derive(Default)]
 struct Live {
@@ -69,7 +72,7 @@ impl JournalLog {
     /// `None`: an event that is not routed yet came between.
     fn carry_configuration(&self, fence: Fence, live: &Live, since: u64) -> Result<Option<u64>, StoreError> {
         let (mut last, mut unrouted) = (0, false);
-        let mut write = |record: &mut dyn FnMut(&State<IndexView>) -> Result<Option<Record>, StoreError>| {
+        let mut write = |record: Look<'_>| {
             let mut state = self.state.write();
             state.check(fence)?;
             if let Some(record) = record(&state)? {
