@@ -1,0 +1,6 @@
+//! The product's promises over public HTTP, asked of the real server.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod first_event;

@@ -1,0 +1,213 @@
+//! The real server in this process, with one organization and one workspace to start with.
+
+use actors::{
+    clock::Clock,
+    domain::{ids::OrganizationId, secret::Secret},
+    engine::{Engine, MachineKeyClear},
+};
+use reqwest::{Method, header::HeaderMap};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tempfile::TempDir;
+use weft::{Server, config::Config};
+
+/// The key that seals secrets in tests.
+pub const MASTER_KEY: [u8; 32] = [7; 32];
+
+/// A server at work on a data directory of its own. Loopback may be reached, plain http too, and retries are quick.
+pub struct Weft {
+    /// `http://127.0.0.1:PORT`
+    pub base: String,
+    pub machine: MachineKeyClear,
+    /// The workspace it starts with.
+    pub workspace: String,
+    pub publishable_key: String,
+    pub config: Config,
+    server: Server,
+    http: reqwest::Client,
+    data: TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// `Null` where the body was not JSON.
+    pub body: Value,
+    pub text: String,
+}
+
+impl Answer {
+    /// The one header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("a header is text"))
+    }
+}
+
+impl Weft {
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// Starts with settings of the test's own.
+    pub async fn with(set: impl FnOnce(&mut Config)) -> Self {
+        let data = tempfile::tempdir().expect("a directory");
+        let mut config = Config::defaults();
+        config.data = data.path().join("data");
+        config.listen = ([127, 0, 0, 1], 0).into();
+        config.outbound_allow = vec!["127.0.0.0/8".parse().expect("a network")];
+        config.allow_http = true;
+        config.retry_schedule = "20ms*3".parse().expect("a schedule");
+        config.store.segment_bytes = 1 << 20;
+        set(&mut config);
+        config.check().expect("it can work");
+        let server = weft::serve(&config, MASTER_KEY, Clock::system()).await.expect("it starts");
+        let engine = server.engine();
+        let organization = engine.create_organization("Tests").await.expect("it is made").id;
+        let machine = engine.create_machine_key(organization).await.expect("it is made");
+        let (workspace, key) = workspace(engine, organization, "tests").await;
+        let base = format!("http://{}", server.address());
+        let http = http_client();
+        Self { base, machine, workspace, publishable_key: key, config, server, http, data }
+    }
+
+    pub fn engine(&self) -> &Engine {
+        self.server.engine()
+    }
+
+    /// Another organization with a workspace: its machine key, workspace and publishable key.
+    pub async fn stranger(&self) -> (MachineKeyClear, String, String) {
+        let organization = self.engine().create_organization("Strangers").await.expect("it is made").id;
+        let machine = self.engine().create_machine_key(organization).await.expect("it is made");
+        let (workspace, key) = workspace(self.engine(), organization, "strangers").await;
+        (machine, workspace, key)
+    }
+
+    /// Ends well, and stops on the same data what was begun.
+    pub async fn stop(self) {
+        self.server.shut_down().await.expect("it ends well");
+    }
+
+    /// Ends well and starts again on the same data.
+    pub async fn restart(self) -> Self {
+        let Self { machine, workspace, publishable_key, config, server, http, data, .. } = self;
+        server.shut_down().await.expect("it ends well");
+        let server = weft::serve(&config, MASTER_KEY, Clock::system()).await.expect("it starts");
+        let base = format!("http://{}", server.address());
+        Self { base, machine, workspace, publishable_key, config, server, http, data }
+    }
+
+    /// A machine token of the organization it starts with.
+    pub fn token(&self) -> String {
+        token(&self.machine)
+    }
+
+    /// Asks as the machine. `path` is below `/api/v1`.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.ask_as(&self.token(), method, path, body).await
+    }
+
+    /// Asks with this bearer token.
+    pub async fn ask_as(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = self.request(method, &format!("/api/v1{path}")).bearer_auth(token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        send(request).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.ask(Method::PUT, path, Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.ask(Method::PATCH, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.ask(Method::DELETE, path, None).await
+    }
+
+    /// Sends one event, or with an array a bulk, with the publishable key.
+    pub async fn emit(&self, body: Value) -> Answer {
+        let path = if body.is_array() { "/api/v1/events/bulk" } else { "/api/v1/events" };
+        let request = self.request(Method::POST, path);
+        send(request.header("x-meshes-publishable-key", &self.publishable_key).json(&body)).await
+    }
+
+    /// A request to build on, to any path of the server.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    /// Makes a webhook connection to `url`, with what else its settings need; returns its id.
+    pub async fn webhook_with(&self, url: &str, mut settings: Value, policy: Value) -> String {
+        settings["url"] = url.into();
+        settings["skip_test"] = true.into();
+        let name = format!("hook {}", uuid::Uuid::new_v4());
+        let body = json!({ "workspace": self.workspace, "type": "webhook", "name": name, "metadata": settings, "policy": policy });
+        let made = self.post("/connections", body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.body["connection"]["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Makes a webhook connection to `url`; returns its id.
+    pub async fn webhook(&self, url: &str) -> String {
+        self.webhook_with(url, json!({}), json!({})).await
+    }
+
+    /// Makes a rule that sends events of this name to the connection; returns its id.
+    pub async fn rule(&self, event: &str, connection: &str) -> String {
+        self.rule_with(json!({ "event": event, "connection": connection })).await
+    }
+
+    /// Makes a webhook rule from what is not usual; returns its id.
+    pub async fn rule_with(&self, mut body: Value) -> String {
+        body["workspace"] = self.workspace.as_str().into();
+        body["metadata"] = json!({ "action": "send_webhook" });
+        let made = self.post("/rules", body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.body["rule"]["id"].as_str().expect("an id").to_owned()
+    }
+}
+
+/// Sends a request and reads all of the answer.
+pub async fn send(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.expect("the server answers");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.expect("the answer is text");
+    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+}
+
+/// A client that reaches loopback and nothing else would be asked of it.
+pub fn http_client() -> reqwest::Client {
+    // Fails only when a provider is there already, which then does as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30));
+    client.redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+}
+
+/// A machine token, good for half a minute.
+pub fn token(machine: &MachineKeyClear) -> String {
+    let MachineKeyClear { access_key, organization_id, secret } = machine;
+    sign(access_key, secret, *organization_id)
+}
+
+fn sign(access_key: &str, secret: &Secret, organization: OrganizationId) -> String {
+    weft::auth::sign(access_key, secret, organization, Clock::system().now(), 30)
+}
+
+async fn workspace(engine: &Engine, organization: OrganizationId, name: &str) -> (String, String) {
+    let made = engine.create_workspace(organization, name.to_owned(), None).await;
+    let (workspace, key) = made.expect("it is made");
+    (workspace.id.to_string(), key.public_key)
+}
