@@ -31,6 +31,9 @@ pub trait Log: Send + Sync + 'static {
     /// Reads a record that is or will soon be durable. May touch the disk.
     fn record(&self, place: Place) -> Result<Record, StoreError>;
 
+    /// The payload of an event, if it was accepted so lately that it is still in memory.
+    fn recent_payload(&self, sequence: u64) -> Option<Bytes>;
+
     /// The sequence up to which everything is durable and part of the state.
     fn settled(&self) -> u64;
 
@@ -80,6 +83,9 @@ impl<L: Log> Ledger<L> {
     fn payload_of(&self, stored: &StoredEvent) -> Result<Option<Bytes>, StoreError> {
         let (workspace, id) = (stored.event.workspace_id, stored.event.id);
         let mut place = stored.place;
+        if let Some(payload) = self.log.recent_payload(place.sequence) {
+            return Ok(Some(payload));
+        }
         loop {
             match self.log.record(place) {
                 Ok(Record::Accepted(new)) => return Ok(Some(new.payload)),

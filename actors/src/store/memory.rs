@@ -82,6 +82,10 @@ impl Log for MemoryLog {
         Record::decode(bytes)
     }
 
+    fn recent_payload(&self, _sequence: u64) -> Option<Bytes> {
+        None
+    }
+
     fn settled(&self) -> u64 {
         self.state.read().next_sequence() - 1
     }

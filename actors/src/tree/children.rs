@@ -8,6 +8,10 @@ use ractor::ActorRef;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -21,9 +25,27 @@ const WAIT_FIRST: Duration = Duration::from_millis(50);
 /// How long a quarantined child stays down.
 pub const QUARANTINE: Duration = Duration::from_secs(60);
 
+/// Tells a child that there is something to do, once until it looks: a hundred wakes before a look
+/// say no more than one.
+#[derive(Clone, Debug, Default)]
+pub struct Bell(Arc<AtomicBool>);
+
+impl Bell {
+    /// Rings it. `false`: it rings already, and whoever it wakes will see this reason too.
+    pub fn ring(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// Hears it: what comes from here on rings anew. To be called before looking.
+    pub fn hear(&self) {
+        self.0.swap(false, Ordering::AcqRel);
+    }
+}
+
 /// One child: up, or down for a while.
 pub struct Child<Msg> {
     actor: Option<ActorRef<Msg>>,
+    bell: Bell,
     /// Wakes passed on since it was started; the start is the first.
     wakes: u64,
     falls: VecDeque<Instant>,
@@ -40,11 +62,17 @@ pub enum Fallen {
 
 impl<Msg> Default for Child<Msg> {
     fn default() -> Self {
-        Self { actor: None, wakes: 0, falls: VecDeque::new() }
+        Self { actor: None, bell: Bell::default(), wakes: 0, falls: VecDeque::new() }
     }
 }
 
 impl<Msg: ractor::Message> Child<Msg> {
+    /// The bell of its next life, to start it with.
+    pub fn new_bell(&mut self) -> Bell {
+        self.bell = Bell::default();
+        self.bell.clone()
+    }
+
     /// It was started.
     pub fn started(&mut self, actor: ActorRef<Msg>) {
         (self.actor, self.wakes) = (Some(actor), 1);
@@ -65,8 +93,15 @@ impl<Msg: ractor::Message> Child<Msg> {
         self.actor.as_ref().is_some_and(|actor| actor.get_id() == id)
     }
 
-    /// Passes a wake on, if it is up.
-    pub fn wake(&mut self, msg: Msg) {
+    /// Passes a wake on, if it is up, unless one is on its way to it already.
+    pub fn ring(&mut self, wake: Msg) {
+        if self.bell.ring() {
+            self.tell(wake);
+        }
+    }
+
+    /// Passes on what must not be left out, if it is up. It counts as a wake.
+    pub fn tell(&mut self, msg: Msg) {
         if let Some(actor) = &self.actor {
             self.wakes += 1;
             // A child that is just falling loses its mail; its restart asks the store.

@@ -5,7 +5,9 @@
 //! Holds no work: killed at any line, it starts again from the store.
 
 use super::{
-    Context, WINDOW, named,
+    Context, WINDOW,
+    children::Bell,
+    named,
     pace::{Breaker, Limiter, Turn},
     workspace,
 };
@@ -55,6 +57,7 @@ pub struct Args {
     pub id: ConnectionId,
     pub workspace_id: WorkspaceId,
     pub parent: ActorRef<workspace::Msg>,
+    pub bell: Bell,
     /// The workspace's share of attempts.
     pub share: Arc<Semaphore>,
     pub hand: Hand,
@@ -156,7 +159,10 @@ impl Actor for ConnectionActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            Msg::Wake => (state.wakes, state.may_be_due) = (state.wakes + 1, true),
+            Msg::Wake => {
+                state.args.bell.hear();
+                (state.wakes, state.may_be_due) = (state.wakes + 1, true);
+            }
             Msg::Changed => {
                 (state.wakes, state.may_be_due, state.line) = (state.wakes + 1, true, None);
                 state.window.clear();

@@ -11,8 +11,13 @@ use crate::domain::{
     ids::{ConnectionId, WorkspaceId},
     timestamp::Timestamp,
 };
+use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -23,26 +28,34 @@ const RECOVERY_BATCH: usize = 1_000;
 pub struct Tree {
     root: ActorRef<Msg>,
     ctx: Context,
+    rung: Rung,
     ended: watch::Receiver<bool>,
 }
+
+/// Workspaces whose wake is on its way to the root: another would say nothing new.
+type Rung = Arc<Mutex<HashSet<WorkspaceId>>>;
 
 impl Tree {
     /// Starts the tree: recovery is its first message.
     pub async fn start(ctx: Context) -> Result<Self, ractor::SpawnErr> {
-        let (root, handle) = Actor::spawn(None, RootActor, ctx.clone()).await?;
+        let rung = Rung::default();
+        let args = Args { ctx: ctx.clone(), rung: rung.clone() };
+        let (root, handle) = Actor::spawn(None, RootActor, args).await?;
         let (tell_ended, ended) = watch::channel(false);
         tokio::spawn(async move {
             // However it ended, it ended.
             let _ = handle.await;
             let _ = tell_ended.send(true);
         });
-        Ok(Self { root, ctx, ended })
+        Ok(Self { root, ctx, rung, ended })
     }
 
     /// Events were accepted for this workspace.
     pub fn wake(&self, workspace: WorkspaceId) {
-        // A root that is gone ends the process; what is in the store waits for the next one.
-        let _ = self.root.cast(Msg::Wake(workspace));
+        if self.rung.lock().insert(workspace) {
+            // A root that is gone ends the process; what is in the store waits for the next one.
+            let _ = self.root.cast(Msg::Wake(workspace));
+        }
     }
 
     /// A connection, or what waits for it, was changed by a person.
@@ -71,8 +84,14 @@ impl Tree {
 
 struct RootActor;
 
+struct Args {
+    ctx: Context,
+    rung: Rung,
+}
+
 struct State {
     ctx: Context,
+    rung: Rung,
     retention: Child<retention::Msg>,
     workspaces: HashMap<WorkspaceId, Child<workspace::Msg>>,
     /// Workspaces put away with something due later.
@@ -97,16 +116,17 @@ pub enum Msg {
 }
 
 impl Actor for RootActor {
-    type Arguments = Context;
+    type Arguments = Args;
     type State = State;
     type Msg = Msg;
 
-    async fn pre_start(&self, myself: ActorRef<Msg>, ctx: Context) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         myself.cast(Msg::Recover(None))?;
         myself.cast(Msg::RestartRetention)?;
         myself.cast(Msg::Tick)?;
         Ok(State {
-            ctx,
+            ctx: args.ctx,
+            rung: args.rung,
             retention: Child::default(),
             workspaces: HashMap::new(),
             waiting: Waiting::default(),
@@ -120,7 +140,10 @@ impl Actor for RootActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            Msg::Wake(id) => state.wake(&myself, id, workspace::Msg::Wake).await?,
+            Msg::Wake(id) => {
+                state.rung.lock().remove(&id);
+                state.wake(&myself, id, workspace::Msg::Wake).await?;
+            }
             Msg::Changed(id, connection) => {
                 state.wake(&myself, id, workspace::Msg::Changed(connection)).await?
             }
@@ -167,7 +190,10 @@ impl State {
             self.start(myself, id).await?;
         }
         if let Some(child) = self.workspaces.get_mut(&id) {
-            child.wake(msg);
+            match msg {
+                workspace::Msg::Wake => child.ring(msg),
+                msg => child.tell(msg),
+            }
         }
         Ok(())
     }
@@ -177,7 +203,8 @@ impl State {
             return Ok(());
         }
         self.waiting.remove(id);
-        let args = workspace::Args { id, parent: myself.clone(), ctx: self.ctx.clone() };
+        let bell = self.workspaces.entry(id).or_default().new_bell();
+        let args = workspace::Args { id, parent: myself.clone(), bell, ctx: self.ctx.clone() };
         let spawned = Actor::spawn_linked(None, WorkspaceActor, args, myself.get_cell()).await;
         match spawned {
             Ok((actor, _)) => self.workspaces.entry(id).or_default().started(actor),

@@ -4,7 +4,7 @@
 //! the store says since when today's rules are in force, and what they were before.
 //! Holds no work: killed at any line, it starts again from the store.
 
-use super::{Context, WINDOW, named, workspace};
+use super::{Context, WINDOW, children::Bell, named, workspace};
 use crate::{
     domain::{
         ids::{ConnectionId, WorkspaceId},
@@ -25,6 +25,7 @@ pub struct RuleActor;
 pub struct Args {
     pub workspace_id: WorkspaceId,
     pub parent: ActorRef<workspace::Msg>,
+    pub bell: Bell,
     pub ctx: Context,
 }
 
@@ -32,6 +33,7 @@ pub struct Args {
 pub struct State {
     workspace_id: WorkspaceId,
     parent: ActorRef<workspace::Msg>,
+    bell: Bell,
     ctx: Context,
     rules: Option<InForce>,
 }
@@ -62,7 +64,8 @@ impl Actor for RuleActor {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         myself.cast(Msg::Wake)?;
-        Ok(State { workspace_id: args.workspace_id, parent: args.parent, ctx: args.ctx, rules: None })
+        let Args { workspace_id, parent, bell, ctx } = args;
+        Ok(State { workspace_id, parent, bell, ctx, rules: None })
     }
 
     async fn handle(
@@ -79,6 +82,7 @@ impl Actor for RuleActor {
 
 impl State {
     async fn route(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+        self.bell.hear();
         let page = self.ctx.store.unrouted(self.workspace_id, WINDOW).await?;
         if page.events.is_empty() {
             return Ok(());

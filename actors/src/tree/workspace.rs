@@ -2,7 +2,7 @@
 
 use super::{
     Context, IN_FLIGHT_PER_WORKSPACE_MAX,
-    children::{Child, Fallen, QUARANTINE, Waiting},
+    children::{Bell, Child, Fallen, QUARANTINE, Waiting},
     connection::{self, ConnectionActor, Hand},
     named, root,
     rule::{self, RuleActor},
@@ -29,6 +29,7 @@ pub struct WorkspaceActor;
 pub struct Args {
     pub id: WorkspaceId,
     pub parent: ActorRef<root::Msg>,
+    pub bell: Bell,
     pub ctx: Context,
 }
 
@@ -105,6 +106,7 @@ impl Actor for WorkspaceActor {
     ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Wake => {
+                state.args.bell.hear();
                 state.wakes += 1;
                 state.active_at = Instant::now();
                 state.wake_rule(&myself).await?;
@@ -150,7 +152,7 @@ impl Actor for WorkspaceActor {
 impl State {
     async fn wake_rule(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
         if self.rule.is_up() {
-            self.rule.wake(rule::Msg::Wake);
+            self.rule.ring(rule::Msg::Wake);
             return Ok(());
         }
         // One that fell comes back by itself, and asks the store.
@@ -161,8 +163,12 @@ impl State {
         if self.rule.is_up() {
             return Ok(());
         }
-        let args =
-            rule::Args { workspace_id: self.args.id, parent: myself.clone(), ctx: self.args.ctx.clone() };
+        let args = rule::Args {
+            workspace_id: self.args.id,
+            parent: myself.clone(),
+            bell: self.rule.new_bell(),
+            ctx: self.args.ctx.clone(),
+        };
         let (actor, _) = Actor::spawn_linked(None, RuleActor, args, myself.get_cell()).await?;
         self.rule.started(actor);
         Ok(())
@@ -176,7 +182,10 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         let supervised = self.connections.entry(id).or_default();
         if supervised.child.is_up() {
-            supervised.child.wake(msg);
+            match msg {
+                connection::Msg::Wake => supervised.child.ring(msg),
+                msg => supervised.child.tell(msg),
+            }
             return Ok(());
         }
         if supervised.child.is_down() { Ok(()) } else { self.start_connection(myself, id).await }
@@ -196,6 +205,7 @@ impl State {
             id,
             workspace_id: self.args.id,
             parent: myself.clone(),
+            bell: supervised.child.new_bell(),
             share: self.share.clone(),
             hand: supervised.hand.clone(),
             one_at_a_time: supervised.is_suspicious(),

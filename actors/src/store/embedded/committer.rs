@@ -3,6 +3,7 @@
 use super::{
     journal::{AppendError, Entry, Journal, JournalError, Position, Reserve, SpareMaker},
     place_of,
+    recent::Recent,
     view::{Frozen, Index, IndexView},
 };
 use crate::store::{
@@ -283,6 +284,7 @@ pub struct Committer {
     pub state: Arc<RwLock<State<IndexView>>>,
     pub intake: Arc<Intake>,
     pub durable: watch::Sender<u64>,
+    pub recent: Arc<Recent>,
 }
 
 impl Committer {
@@ -302,6 +304,7 @@ impl Committer {
             state: self.state,
             intake: self.intake,
             durable: self.durable,
+            recent: self.recent,
             journal,
             to_flusher,
             nudge,
@@ -326,6 +329,7 @@ struct Writer {
     state: Arc<RwLock<State<IndexView>>>,
     intake: Arc<Intake>,
     durable: watch::Sender<u64>,
+    recent: Arc<Recent>,
     journal: Journal,
     to_flusher: mpsc::Sender<Frozen>,
     nudge: mpsc::Sender<()>,
@@ -474,6 +478,7 @@ impl Writer {
     fn admit(&mut self, accepted: &[NewEvent], positions: &[Position]) {
         let last = self.journal.next_sequence() - 1;
         let first = last + 1 - accepted.len() as u64;
+        self.recent.remember((first..).zip(accepted.iter().map(|new| &new.payload)));
         let mut state = self.state.write();
         for ((sequence, new), position) in (first..).zip(accepted).zip(positions) {
             if let Err(err) = state.admit(new, place_of(sequence, *position)) {

@@ -14,8 +14,10 @@
 //! A layer goes to sled only once every record behind it is on disk, so the index never knows more
 //! than the journal. Opening replays what the journal has beyond the index.
 
+mod below;
 mod committer;
 pub mod journal;
+mod recent;
 mod reclaim;
 mod runs;
 mod view;
@@ -31,6 +33,7 @@ use super::{
 use committer::{Committer, Intake, Job};
 use journal::{Disk, Journal, Position, ReadError, Reader};
 use parking_lot::{Mutex, RwLock};
+use recent::Recent;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -149,12 +152,19 @@ impl EmbeddedStore {
         let settled = state.read().next_sequence() - 1;
         let (durable, watching) = watch::channel(journal.next_sequence() - 1);
         let intake = Arc::new(Intake::new(settled, checkpointed));
-        let reader = journal.reader();
-        let threads =
-            Committer { state: state.clone(), intake: intake.clone(), durable }.start(journal, index);
-        let threads = Mutex::new(threads);
-        let log =
-            JournalLog { state: state.clone(), intake, durable: watching, reader, threads, _lock: lock };
+        let (reader, recent) = (journal.reader(), Arc::new(Recent::default()));
+        let committer =
+            Committer { state: state.clone(), intake: intake.clone(), durable, recent: recent.clone() };
+        let threads = Mutex::new(committer.start(journal, index));
+        let log = JournalLog {
+            state: state.clone(),
+            intake,
+            durable: watching,
+            recent,
+            reader,
+            threads,
+            _lock: lock,
+        };
         Self { state, log, fence }
     }
 }
@@ -231,6 +241,7 @@ pub struct JournalLog {
     state: Arc<RwLock<State<IndexView>>>,
     intake: Arc<Intake>,
     durable: watch::Receiver<u64>,
+    recent: Arc<Recent>,
     reader: Reader,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: fs::File,
@@ -299,6 +310,10 @@ impl Log for JournalLog {
         };
         let record = found.map_err(|err| StoreError::Damaged(err.to_string()))?;
         Record::decode(&record.body)
+    }
+
+    fn recent_payload(&self, sequence: u64) -> Option<Bytes> {
+        self.recent.get(sequence)
     }
 
     fn settled(&self) -> u64 {

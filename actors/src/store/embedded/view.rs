@@ -9,7 +9,7 @@
 //! syncs them itself before it writes down how far the view has come.
 //! <https://github.com/spacejam/sled/blob/v0.34.7/src/pagecache/iobuf.rs>
 
-use super::runs;
+use super::{below::Below, runs};
 use crate::store::{
     StoreError,
     state::{Order, View, Visit, keys::Key},
@@ -56,6 +56,7 @@ pub struct IndexView {
     active: Layer,
     frozen: Option<Frozen>,
     tree: sled::Tree,
+    below: Below,
 }
 
 /// Where the view rests.
@@ -84,7 +85,9 @@ impl IndexView {
 
     /// The frozen layer is in sled now.
     pub fn thaw(&mut self) {
-        self.frozen = None;
+        if let Some(frozen) = self.frozen.take() {
+            self.below.forget(frozen.layer.keys().map(|key| &key[..]));
+        }
     }
 
     fn frozen_layer(&self) -> Option<&Layer> {
@@ -99,10 +102,10 @@ impl View for IndexView {
             Some(Known::Gone) => Ok(None),
             None => match runs::value_bytes(key) {
                 Some(value_bytes) => runs::get(&self.tree, key, value_bytes).map_err(damaged),
-                None => {
+                None => self.below.row(key, || {
                     let found = self.tree.get(key).map_err(damaged)?;
                     Ok(found.map(|value| Bytes::copy_from_slice(&value)))
-                }
+                }),
             },
         }
     }
@@ -135,8 +138,15 @@ impl View for IndexView {
         let active = self.active.range::<[u8], _>(bounds);
         let frozen = self.frozen_layer().unwrap_or(&empty).range::<[u8], _>(bounds);
         match (runs::value_bytes(from), order) {
+            (None, Order::Ascending) if self.below.is_empty(from, to) => {
+                merge(active, frozen, std::iter::empty(), Ordering::Less, visit)
+            }
             (None, Order::Ascending) => {
-                merge(active, frozen, self.tree.range::<&[u8], _>(bounds), Ordering::Less, visit)
+                let mut rest = self.tree.range::<&[u8], _>(bounds).peekable();
+                if rest.peek().is_none() {
+                    self.below.found_empty(from, to);
+                }
+                merge(active, frozen, rest, Ordering::Less, visit)
             }
             (None, Order::Descending) => {
                 let rest = self.tree.range::<&[u8], _>(bounds).rev();
@@ -241,7 +251,7 @@ impl Index {
 
     /// A view on it.
     pub fn view(&self) -> IndexView {
-        IndexView { active: Layer::new(), frozen: None, tree: (*self.db).clone() }
+        IndexView { active: Layer::new(), frozen: None, tree: (*self.db).clone(), below: Below::default() }
     }
 
     /// Writes a frozen layer down, in one batch.

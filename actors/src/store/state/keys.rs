@@ -54,6 +54,9 @@ fn key(prefix: u8, parts: &[&[u8]]) -> Key {
     key
 }
 
+/// Bytes of the prefixes that what is unrouted and queued is scanned by: all, a workspace's, a connection's.
+pub const PREFIXES_SCANNED: [usize; 3] = [1, 17, 33];
+
 /// The first key after all that start with `prefix`.
 pub fn end_of(prefix: &[u8]) -> Key {
     let mut end = prefix.to_vec();
