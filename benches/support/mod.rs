@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
+pub mod ceiling;
+pub mod sink;
+pub mod wire;
+
 use actors::{
     clock::Clock,
     domain::{

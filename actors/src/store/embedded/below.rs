@@ -1,29 +1,42 @@
 //! What sled was found to hold, so that the reads of every event need not ask it again.
 //!
 //! A read of sled costs microseconds, and an event would make a dozen: the same few rows of
-//! configuration, and queues that are empty in sled as long as deliveries keep up. What was found
-//! stays true until a layer is taken down, for only that writes to sled.
+//! configuration, and the short rest of queues that pass through. What was found is kept up with
+//! what is written: only layers that are taken down write to sled, and [`Below::wrote`] sees them.
 
+use super::view::{Known, Layer};
 use crate::store::state::keys;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-/// Rows, and empty ranges, that are known at most; beyond it all is forgotten and learnt anew.
+/// Rows, and ranges, that are known at most; beyond it all is forgotten and learnt anew.
 const KNOWN_MAX: usize = 16_384;
 /// A larger row is not kept, in bytes.
 const ROW_BYTES_MAX: usize = 4_096;
+/// A longer range is not kept, in keys.
+const RANGE_KEYS_MAX: usize = 512;
 /// Tables of rows that many events read and few changes write; see [the layout](keys).
 const ROWS: &[u8] = b"CPQVcgmpw";
-/// Tables that work passes through: most of the time, nothing of them is in sled.
+/// Tables that work passes through: while it does not pile up, hardly any of it is in sled.
 const PASSAGES: &[u8] = b"qu";
 
 /// What is known of sled without asking it.
 #[derive(Default)]
 pub struct Below {
     rows: Mutex<HashMap<Vec<u8>, Option<Bytes>>>,
-    /// Prefixes that no key in sled has.
-    empty: Mutex<HashSet<Vec<u8>>>,
+    ranges: Mutex<HashMap<Vec<u8>, Range>>,
+}
+
+/// All that sled has under a prefix.
+#[derive(Clone)]
+pub enum Range {
+    Whole(Arc<BTreeMap<Vec<u8>, Bytes>>),
+    /// More than is kept: sled has to be asked.
+    Long,
 }
 
 impl Below {
@@ -41,50 +54,80 @@ impl Below {
         }
         let found = read()?;
         if found.as_ref().is_none_or(|value| value.len() <= ROW_BYTES_MAX) {
-            let mut rows = self.rows.lock();
-            if rows.len() >= KNOWN_MAX {
-                rows.clear();
-            }
-            rows.insert(key.to_vec(), found.clone());
+            remember(&self.rows, key, found.clone());
         }
         Ok(found)
     }
 
-    /// Whether sled is known to have no key from `from` to `to`.
-    pub fn is_empty(&self, from: &[u8], to: &[u8]) -> bool {
-        is_of(PASSAGES, from) && self.empty.lock().contains(from) && keys::end_of(from) == to
+    /// What sled has from `from` to `to`, if it is such a range as is kept. `read` shows its pairs, in order,
+    /// to find out what is not known.
+    pub fn range<E, Read: Iterator<Item = Result<(Vec<u8>, Bytes), E>>>(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        read: impl FnOnce() -> Read,
+    ) -> Result<Option<Range>, E> {
+        let is_kept = is_of(PASSAGES, from) && keys::PREFIXES_SCANNED.contains(&from.len());
+        if !is_kept || keys::end_of(from) != to {
+            return Ok(None);
+        }
+        if let Some(known) = self.ranges.lock().get(from) {
+            return Ok(Some(known.clone()));
+        }
+        let mut pairs = BTreeMap::new();
+        for pair in read().take(RANGE_KEYS_MAX + 1) {
+            let (key, value) = pair?;
+            pairs.insert(key, value);
+        }
+        let found = if pairs.len() > RANGE_KEYS_MAX { Range::Long } else { Range::Whole(Arc::new(pairs)) };
+        remember(&self.ranges, from, found.clone());
+        Ok(Some(found))
     }
 
-    /// Sled was found to have no key from `from` to `to`.
-    pub fn found_empty(&self, from: &[u8], to: &[u8]) {
-        let is_forgotten_in_time = keys::PREFIXES_SCANNED.contains(&from.len());
-        if is_of(PASSAGES, from) && is_forgotten_in_time && keys::end_of(from) == to {
-            let mut empty = self.empty.lock();
-            if empty.len() >= KNOWN_MAX {
-                empty.clear();
-            }
-            empty.insert(from.to_vec());
+    /// A long range was read to its end within so many keys.
+    pub fn read_to_end(&self, from: &[u8], keys: usize) {
+        if keys <= RANGE_KEYS_MAX / 2 {
+            self.ranges.lock().remove(from);
         }
     }
 
-    /// These keys were written to sled. Nobody may read meanwhile.
-    pub fn forget<'k>(&self, written: impl Iterator<Item = &'k [u8]>) {
-        let (mut rows, mut empty) = (self.rows.lock(), self.empty.lock());
-        let mut last: &[u8] = &[];
-        for key in written {
+    /// A layer was written to sled. Nobody may read meanwhile.
+    pub fn wrote(&self, layer: &Layer) {
+        let (mut rows, mut ranges) = (self.rows.lock(), self.ranges.lock());
+        for (key, known) in layer {
             if is_of(ROWS, key) {
                 rows.remove(key);
             } else if is_of(PASSAGES, key) {
-                // Neighbours share prefixes, and once is enough.
                 for prefix in keys::PREFIXES_SCANNED.iter().filter_map(|bytes| key.get(..*bytes)) {
-                    if !last.starts_with(prefix) {
-                        empty.remove(prefix);
+                    if let Some(range) = ranges.get_mut(prefix) {
+                        range.write(key, known);
                     }
                 }
-                last = key;
             }
         }
     }
+}
+
+impl Range {
+    fn write(&mut self, key: &[u8], known: &Known) {
+        let Self::Whole(pairs) = self else { return };
+        let pairs = Arc::make_mut(pairs);
+        match known {
+            Known::Value { value, .. } => pairs.insert(key.to_vec(), value.clone()),
+            Known::Gone => pairs.remove(key),
+        };
+        if pairs.len() > RANGE_KEYS_MAX {
+            *self = Self::Long;
+        }
+    }
+}
+
+fn remember<T>(known: &Mutex<HashMap<Vec<u8>, T>>, key: &[u8], found: T) {
+    let mut known = known.lock();
+    if known.len() >= KNOWN_MAX {
+        known.clear();
+    }
+    known.insert(key.to_vec(), found);
 }
 
 fn is_of(tables: &[u8], key: &[u8]) -> bool {
@@ -94,6 +137,7 @@ fn is_of(tables: &[u8], key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     type Read = Result<Option<Bytes>, ()>;
 
@@ -113,28 +157,56 @@ mod tests {
         assert_eq!(asks(&below, b"c1", None), (Some("one".into()), false));
         assert_eq!(asks(&below, b"c2", None), (None, true));
         assert_eq!(asks(&below, b"c2", Some(b"two")), (None, false));
-        below.forget([&b"c2"[..]].into_iter());
+        below.wrote(&Layer::from([(b"c2".to_vec(), Known::Gone)]));
         assert_eq!(asks(&below, b"c1", None), (Some("one".into()), false));
         assert_eq!(asks(&below, b"c2", Some(b"two")), (Some("two".into()), true));
         assert!(asks(&below, b"e1", None).1 && asks(&below, b"e1", None).1, "events are not kept");
     }
 
-    #[test]
-    fn an_empty_range_is_known_until_something_is_written_into_it() {
-        let below = Below::default();
-        let (workspace, connection) = ([&b"q"[..], &[1; 16]].concat(), [&b"q"[..], &[1; 32]].concat());
-        let other = [&b"q"[..], &[2; 16]].concat();
-        let knows = |prefix: &[u8]| below.is_empty(prefix, &keys::end_of(prefix));
-        for prefix in [&workspace, &connection, &other] {
-            assert!(!knows(prefix));
-            below.found_empty(prefix, &keys::end_of(prefix));
-            assert!(knows(prefix));
+    fn queued(workspace: u8, connection: u8, n: u16) -> Vec<u8> {
+        [&b"q"[..], &[workspace; 16], &[connection; 16], &[0; 6], &n.to_be_bytes(), &[0; 16]].concat()
+    }
+
+    proptest! {
+        /// Whatever layers are written, and whenever ranges are asked for: what is known is what is there.
+        #[test]
+        fn known_ranges_are_kept_up(
+            steps in prop::collection::vec(
+                (prop::collection::btree_map((0_u8..2, 0_u8..2, 0_u16..900), any::<bool>(), 0..400), 0_u8..2, any::<bool>()), 1..12),
+        ) {
+            let (below, mut sled) = (Below::default(), BTreeMap::<Vec<u8>, Bytes>::new());
+            for (changes, asked, whole_workspace) in steps {
+                let mut layer = Layer::new();
+                for ((workspace, connection, n), put) in changes {
+                    let (key, value) = (queued(workspace, connection, n), Bytes::from_static(b"v"));
+                    if put {
+                        sled.insert(key.clone(), value.clone());
+                        layer.insert(key, Known::Value { value, fresh: false });
+                    } else {
+                        sled.remove(&key);
+                        layer.insert(key, Known::Gone);
+                    }
+                }
+                below.wrote(&layer);
+                let from = queued(asked, asked, 0)[..if whole_workspace { 17 } else { 33 }].to_vec();
+                let to = keys::end_of(&from);
+                let there: BTreeMap<_, _> = sled.range(from.clone()..to.clone()).map(|(key, value)| (key.clone(), value.clone())).collect();
+                let read = || there.clone().into_iter().map(Ok::<_, ()>);
+                match below.range(&from, &to, read).expect("it reads").expect("such ranges are kept") {
+                    Range::Whole(known) => prop_assert_eq!(&*known, &there),
+                    Range::Long => below.read_to_end(&from, there.len()),
+                }
+            }
         }
-        assert!(!below.is_empty(&workspace, &keys::end_of(&other)), "another range");
-        let written = [&connection[..], &[0; 24]].concat();
-        below.forget([&written[..]].into_iter());
-        assert_eq!([&workspace, &connection, &other].map(|prefix| knows(prefix)), [false, false, true]);
-        below.found_empty(b"e", b"f");
-        assert!(!below.is_empty(b"e", b"f"), "events do not pass through");
+    }
+
+    #[test]
+    fn other_ranges_are_not_kept() {
+        let below = Below::default();
+        let none = std::iter::empty::<Result<_, ()>>;
+        assert!(matches!(below.range(b"e", b"f", none), Ok(None)), "events do not pass through");
+        let from = &queued(1, 1, 1)[..33];
+        assert!(matches!(below.range(from, b"r", none), Ok(None)), "not all of a prefix");
+        assert!(matches!(below.range(from, &keys::end_of(from), none), Ok(Some(Range::Whole(_)))));
     }
 }

@@ -9,7 +9,10 @@
 //! syncs them itself before it writes down how far the view has come.
 //! <https://github.com/spacejam/sled/blob/v0.34.7/src/pagecache/iobuf.rs>
 
-use super::{below::Below, runs};
+use super::{
+    below::{Below, Range},
+    runs,
+};
 use crate::store::{
     StoreError,
     state::{Order, View, Visit, keys::Key},
@@ -33,7 +36,7 @@ const INDEX_DAMAGED: &str = "index.damaged";
 
 /// What memory knows of a key.
 #[derive(Clone, Debug)]
-enum Known {
+pub enum Known {
     /// `fresh`: no layer below has it, so that removing it leaves nothing to remember.
     Value {
         value: Bytes,
@@ -42,7 +45,8 @@ enum Known {
     Gone,
 }
 
-type Layer = BTreeMap<Key, Known>;
+/// What is known of some keys.
+pub type Layer = BTreeMap<Key, Known>;
 
 /// A layer on its way to sled, and the sequence up to which it completes what is there.
 #[derive(Clone)]
@@ -86,7 +90,7 @@ impl IndexView {
     /// The frozen layer is in sled now.
     pub fn thaw(&mut self) {
         if let Some(frozen) = self.frozen.take() {
-            self.below.forget(frozen.layer.keys().map(|key| &key[..]));
+            self.below.wrote(&frozen.layer);
         }
     }
 
@@ -138,15 +142,32 @@ impl View for IndexView {
         let active = self.active.range::<[u8], _>(bounds);
         let frozen = self.frozen_layer().unwrap_or(&empty).range::<[u8], _>(bounds);
         match (runs::value_bytes(from), order) {
-            (None, Order::Ascending) if self.below.is_empty(from, to) => {
-                merge(active, frozen, std::iter::empty(), Ordering::Less, visit)
-            }
             (None, Order::Ascending) => {
-                let mut rest = self.tree.range::<&[u8], _>(bounds).peekable();
-                if rest.peek().is_none() {
-                    self.below.found_empty(from, to);
+                let owned = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
+                    pair.map(|(key, value)| (key.to_vec(), Bytes::copy_from_slice(&value)))
+                };
+                let range = || self.tree.range::<&[u8], _>(bounds);
+                match self.below.range(from, to, || range().map(owned)).map_err(damaged)? {
+                    Some(Range::Whole(pairs)) => {
+                        let rest = pairs.iter().map(Ok);
+                        merge(active, frozen, rest, Ordering::Less, visit)
+                    }
+                    Some(Range::Long) => {
+                        let (mut keys, mut at_end) = (0, false);
+                        let mut rest = range();
+                        let counted = std::iter::from_fn(|| {
+                            let pair = rest.next();
+                            (keys, at_end) = (keys + 1, pair.is_none());
+                            pair
+                        });
+                        merge(active, frozen, counted, Ordering::Less, visit)?;
+                        if at_end {
+                            self.below.read_to_end(from, keys);
+                        }
+                        Ok(())
+                    }
+                    None => merge(active, frozen, range(), Ordering::Less, visit),
                 }
-                merge(active, frozen, rest, Ordering::Less, visit)
             }
             (None, Order::Descending) => {
                 let rest = self.tree.range::<&[u8], _>(bounds).rev();
@@ -165,19 +186,23 @@ impl View for IndexView {
 
 /// Shows the pairs of three ordered layers as one, the newest layer's word counting.
 /// `first` is how the key that comes first compares with one that comes later.
-fn merge<'a>(
+fn merge<'a, K, V>(
     active: impl Iterator<Item = (&'a Key, &'a Known)>,
     frozen: impl Iterator<Item = (&'a Key, &'a Known)>,
-    rest: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
+    rest: impl Iterator<Item = sled::Result<(K, V)>>,
     first: Ordering,
     visit: Visit<'_>,
-) -> Result<(), StoreError> {
+) -> Result<(), StoreError>
+where
+    K: AsRef<[u8]>,
+    V: AsRef<[u8]>,
+{
     let (mut active, mut frozen, mut rest) = (active.peekable(), frozen.peekable(), rest.peekable());
     loop {
         if let Some(Err(err)) = rest.peek() {
             return Err(damaged(err.clone()));
         }
-        let in_rest = rest.peek().and_then(|pair| pair.as_ref().ok()).map(|(key, _)| &key[..]);
+        let in_rest = rest.peek().and_then(|pair| pair.as_ref().ok()).map(|(key, _)| key.as_ref());
         let in_memory = [active.peek().map(|(key, _)| &key[..]), frozen.peek().map(|(key, _)| &key[..])];
         let mut next: Option<&[u8]> = None;
         for key in in_memory.into_iter().chain([in_rest]).flatten() {
@@ -194,7 +219,7 @@ fn merge<'a>(
         let in_rest = if from_rest { rest.next().and_then(Result::ok) } else { None };
         let goes_on = match (in_active.or(in_frozen), &in_rest) {
             (Some((key, Known::Value { value, .. })), _) => visit(key, value)?,
-            (None, Some((key, value))) => visit(key, value)?,
+            (None, Some((key, value))) => visit(key.as_ref(), value.as_ref())?,
             _ => true,
         };
         if !goes_on {
