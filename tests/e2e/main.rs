@@ -3,4 +3,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod first_event;
+mod payloads;

@@ -3,13 +3,17 @@
 // Each test binary uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+mod peer;
 mod process;
 mod receiver;
 mod server;
+mod witness;
 
+pub use peer::Peer;
 pub use process::{Exit, Process};
 pub use receiver::{Received, Receiver, Reply};
-pub use server::{Answer, Weft, token};
+pub use server::{Answer, Weft, http_client, send, token};
+pub use witness::Witness;
 
 use std::time::Duration;
 use tokio::time::Instant;

@@ -126,6 +126,21 @@ impl Receiver {
         so_far
     }
 
+    /// The first request that `is` says it is, once it has come.
+    pub async fn find(&self, is: impl Fn(&Received) -> bool) -> Received {
+        let mut count = self.shared.count.subscribe();
+        let found = async {
+            loop {
+                count.borrow_and_update();
+                if let Some(found) = self.shared.received.lock().iter().find(|one| is(one)) {
+                    return found.clone();
+                }
+                count.changed().await.expect("the receiver is here");
+            }
+        };
+        timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("it did not come within {PATIENCE:?}"))
+    }
+
     /// What came so far.
     pub fn so_far(&self) -> Vec<Received> {
         self.shared.received.lock().clone()

@@ -3,7 +3,7 @@
 use actors::{
     clock::Clock,
     domain::{ids::OrganizationId, secret::Secret},
-    engine::{Engine, MachineKeyClear},
+    engine::{Engine, MachineKeyClear, Options},
 };
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
@@ -43,6 +43,29 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("a header is text"))
     }
+
+    /// Fails the test unless this is an error of this status, told as all errors are, that names
+    /// the field `param`, or none where that is empty.
+    pub fn assert_error(&self, status: u16, param: &str, why: &str) {
+        let (body, text) = (&self.body, &self.text);
+        assert_eq!(self.status, status, "{why}: {text}");
+        assert_eq!(self.header("content-type"), Some("application/json"), "{why}");
+        let message = body["message"].as_str().unwrap_or_default();
+        assert!(message.len() > 5 && message.lines().count() == 1, "{why}: {text}");
+        assert_eq!(body["error"]["message"], message, "{why}: {text}");
+        let name = body["error"]["name"].as_str().unwrap_or_default();
+        assert!(name.starts_with(|c: char| c.is_ascii_uppercase()), "{why}: {text}");
+        assert_eq!(body["request_id"].as_str(), self.header("x-request-id"), "{why}: {text}");
+        let data = &body["error"]["data"];
+        assert_eq!(data[0]["param"].as_str().unwrap_or_default(), param, "{why}: {text}");
+        assert!(
+            param.is_empty() || data[0]["msg"].as_str().is_some_and(|msg| !msg.is_empty()),
+            "{why}: {text}"
+        );
+        for leak in [env!("CARGO_MANIFEST_DIR"), "panicked", "RUST_BACKTRACE", ".rs:"] {
+            assert!(!text.contains(leak), "{why}: it tells of our inside: {text}");
+        }
+    }
 }
 
 impl Weft {
@@ -52,6 +75,12 @@ impl Weft {
 
     /// Starts with settings of the test's own.
     pub async fn with(set: impl FnOnce(&mut Config)) -> Self {
+        Self::on(set, |_| {}).await
+    }
+
+    /// The same on an engine with something of the test's own in it, such as a disk that fails.
+    /// That is gone after a [`Self::restart`].
+    pub async fn on(set: impl FnOnce(&mut Config), put: impl FnOnce(&mut Options)) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let mut config = Config::defaults();
         config.data = data.path().join("data");
@@ -62,7 +91,11 @@ impl Weft {
         config.store.segment_bytes = 1 << 20;
         set(&mut config);
         config.check().expect("it can work");
-        let server = weft::serve(&config, MASTER_KEY, Clock::system()).await.expect("it starts");
+        let mut options = weft::engine_options(&config, MASTER_KEY, Clock::system());
+        put(&mut options);
+        weft::telemetry::metrics();
+        let engine = Engine::start(options).await.expect("it starts");
+        let server = weft::serve_engine(&config, engine, Clock::system()).await.expect("it serves");
         let engine = server.engine();
         let organization = engine.create_organization("Tests").await.expect("it is made").id;
         let machine = engine.create_machine_key(organization).await.expect("it is made");
@@ -74,6 +107,11 @@ impl Weft {
 
     pub fn engine(&self) -> &Engine {
         self.server.engine()
+    }
+
+    /// One more workspace of the organization it starts with, and its publishable key.
+    pub async fn another_workspace(&self, name: &str) -> (String, String) {
+        workspace(self.engine(), self.machine.organization_id, name).await
     }
 
     /// Another organization with a workspace: its machine key, workspace and publishable key.
@@ -142,6 +180,29 @@ impl Weft {
         let path = if body.is_array() { "/api/v1/events/bulk" } else { "/api/v1/events" };
         let request = self.request(Method::POST, path);
         send(request.header("x-meshes-publishable-key", &self.publishable_key).json(&body)).await
+    }
+
+    /// Sends these bytes as one event, or with a path of its own as what belongs there, with the publishable key.
+    pub async fn emit_bytes(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let request = self.request(Method::POST, &format!("/api/v1{path}"));
+        let request = request.header("x-meshes-publishable-key", &self.publishable_key);
+        send(request.header("content-type", "application/json").body(body)).await
+    }
+
+    /// The names of all events on record in the workspace, oldest first. A connection of its own asks.
+    pub async fn events(&self) -> Vec<String> {
+        let (http, mut names, mut cursor) = (http_client(), Vec::new(), String::new());
+        loop {
+            let url = format!("{}/api/v1/workspaces/{}/events?limit=200{cursor}", self.base, self.workspace);
+            let page = send(http.get(url).bearer_auth(self.token())).await;
+            let records = page.body["records"].as_array().unwrap_or_else(|| panic!("{page:?}"));
+            let name = |record: &Value| record["event"].as_str().expect("a name").to_owned();
+            names.extend(records.iter().map(name));
+            let Some(next) = page.body["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        names.reverse();
+        names
     }
 
     /// A request to build on, to any path of the server.
