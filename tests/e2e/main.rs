@@ -4,5 +4,7 @@
 mod support;
 
 mod bad_input;
+mod bulk;
 mod first_event;
+mod idempotency;
 mod payloads;
