@@ -8,3 +8,4 @@ mod bulk;
 mod first_event;
 mod idempotency;
 mod payloads;
+mod tokens;
