@@ -163,6 +163,9 @@ async fn converse<F, A>(
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
+            // A peer that has said all may say so, and still gets its answer: otherwise what it
+            // asked for is done, and it is told nothing.
+            .half_close(true)
             .header_read_timeout(limits.idle_timeout)
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(READ_BYTES_MAX)
@@ -367,6 +370,21 @@ mod tests {
         reading.read_to_end(&mut answer).await.expect("the connection is closed, not reset");
         assert!(String::from_utf8_lossy(&answer).ends_with("too large"));
         let _ = sending.await;
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_said_all_is_answered() {
+        let open = Arc::new(Notify::new());
+        let server = server(LIMITS, open.clone()).await;
+        let mut stream = connect(&server).await;
+        stream.write_all(b"GET /wait HTTP/1.1\r\n\r\n").await.expect("it is read");
+        stream.shutdown().await.expect("the other side reads");
+        // Answered means that the end of the other one was seen, too.
+        let mut other = connect(&server).await;
+        other.write_all(GET.as_bytes()).await.expect("it is read");
+        until(&mut other, "0 bytes").await;
+        open.notify_one();
+        assert!(rest(&mut stream).await.ends_with("waited"));
     }
 
     #[tokio::test]
