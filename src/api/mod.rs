@@ -164,7 +164,9 @@ where
     B: axum::body::HttpBody<Data = bytes::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
 {
     let request_id = request_id(request.headers());
-    let is_ingest = matches!(request.uri().path(), EVENTS | EVENTS_BULK);
+    // Not `GET /events`: who lists events is no browser.
+    let is_ingest = matches!(request.uri().path(), EVENTS | EVENTS_BULK)
+        && [Method::POST, Method::OPTIONS].contains(request.method());
     // Framing by chunks hides a Content-Length from us if there was one too: two readers of such a
     // connection could disagree about where the next request starts, so there is no next one.
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
@@ -333,7 +335,7 @@ mod tests {
             ("wrong method",   "DELETE",  "/broken",            405,    Some("GET,HEAD"),    false),
             ("panic",          "GET",     "/broken",            500,    None,                false),
             ("ingest",         "POST",    EVENTS,               401,    None,                true),
-            ("ingest, wrong",  "PUT",     EVENTS,               405,    Some("POST,OPTIONS"), true),
+            ("ingest, wrong",  "PUT",     EVENTS,               405,    Some("POST,OPTIONS"), false),
             ("no preflight",   "OPTIONS", "/broken",            405,    Some("GET,HEAD"),    false),
         ];
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));

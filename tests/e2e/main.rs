@@ -5,6 +5,7 @@ mod support;
 
 mod bad_input;
 mod bulk;
+mod cors;
 mod first_event;
 mod idempotency;
 mod payloads;
