@@ -220,6 +220,13 @@ fn unacceptable<B>(request: &axum::http::Request<B>) -> Option<ApiError> {
         let message = "the request target is longer than 8192 bytes";
         return Some(ApiError::new(StatusCode::URI_TOO_LONG, message).closing());
     }
+    // hyper asks only that chunked is the last: what lies under it would be taken for the body.
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || codings.next().is_some()
+    {
+        return Some(ApiError::bad_request("the transfer coding must be chunked and no other").closing());
+    }
     None
 }
 
@@ -299,6 +306,16 @@ mod tests {
         for (why, method, target, expected) in cases {
             let status = unacceptable(&request(method, target, &[])).map(|err| err.status.as_u16());
             assert_eq!(status, expected, "{why}");
+        }
+        for (coding, accepted) in [
+            ("chunked", true),
+            ("Chunked", true),
+            ("gzip, chunked", false),
+            ("chunked, chunked", false),
+            ("identity", false),
+        ] {
+            let request = request("POST", "/api/v1/events", &[("transfer-encoding", coding)]);
+            assert_eq!(unacceptable(&request).is_none(), accepted, "{coding}");
         }
     }
 

@@ -7,6 +7,7 @@ mod bad_input;
 mod bulk;
 mod cors;
 mod first_event;
+mod framing;
 mod idempotency;
 mod payloads;
 mod tokens;
