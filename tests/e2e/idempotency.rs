@@ -1,9 +1,15 @@
 //! `Idempotency-Key`: a request sent again is the same request, whatever happened to its answer.
 
-use crate::support::{Answer, Peer, Weft, Witness, send};
+use crate::support::{Answer, Peer, Weft, Witness, send, until};
+use actors::{
+    clock::Clock,
+    domain::timestamp::Timestamp,
+    store::embedded::journal::{Disk, FaultyDisk},
+};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const BULK: &str = "/events/bulk";
 
@@ -41,6 +47,62 @@ async fn the_same_request_is_the_same_event() {
     once(&weft, "k-1", &event("changed")).await.assert_error(409, "", "another body after a restart");
     let expected: Vec<_> = ["first"].into_iter().chain(["other"; 50]).collect();
     witness.assert_saw(&weft, &expected).await;
+    weft.stop().await;
+}
+
+/// I5: a key is remembered for a day, and then stands for whatever it is sent with.
+#[tokio::test]
+async fn a_key_is_remembered_for_a_day() {
+    for (hours, same) in [(23, true), (25, false)] {
+        let then = Timestamp(Clock::system().now().0 - hours * 3_600_000);
+        let weft = Weft::on(|_| {}, |options| options.clock = Clock::tokio(then).0).await;
+        let first = once(&weft, "k", &event("x")).await;
+        assert_eq!(first.status, 201, "{first:?}");
+        // It starts again by the machine's clock: so many hours later.
+        let weft = weft.restart().await;
+        let again = once(&weft, "k", &event("x")).await;
+        assert_eq!(again.status, 201, "{again:?}");
+        assert_eq!(again.text == first.text, same, "after {hours} hours");
+        assert_eq!(once(&weft, "k", &event("x")).await.text, again.text, "and from then on");
+        weft.stop().await;
+    }
+}
+
+/// I5, I3: a 503 may have been anything; sent again with its key it is one event, on any disk.
+#[tokio::test]
+async fn a_key_settles_what_a_failing_disk_left_open() {
+    let disk = FaultyDisk::default();
+    let seam: Arc<dyn Disk> = Arc::new(disk.clone());
+    let weft = Weft::on(|_| {}, |options| options.seams.disk = Some(seam)).await;
+    let witness = Witness::of(&weft).await;
+    let mut keys = Vec::new();
+    // What else is written may meet the fault first: then the next key is tried.
+    until("a sync fails under a request", async || {
+        let (key, event) = (format!("k{}", keys.len()), event("x"));
+        disk.fail_sync(1);
+        let answers = join_all((0..10).map(|_| once(&weft, &key, &event))).await;
+        keys.push(key);
+        for answer in answers.iter().filter(|answer| answer.status != 201) {
+            answer.assert_error(503, "", "the disk fails");
+        }
+        answers.iter().any(|answer| answer.status == 503).then_some(())
+    })
+    .await;
+    disk.heal();
+    let mut settled = Vec::new();
+    for key in &keys {
+        let answer = until("the disk is well again", async || {
+            let answer = once(&weft, key, &event("x")).await;
+            (answer.status == 201).then_some(answer)
+        });
+        settled.push(answer.await);
+    }
+    witness.assert_saw(&weft, &vec!["x"; keys.len()]).await;
+    let weft = weft.restart().await;
+    for (key, answer) in keys.iter().zip(settled) {
+        assert_eq!(once(&weft, key, &event("x")).await.text, answer.text, "{key}: also after a restart");
+    }
+    assert_eq!(weft.events().await.len(), keys.len() + 1, "and no more of them, with the witness's own");
     weft.stop().await;
 }
 
