@@ -82,8 +82,11 @@ pub struct Receiver {
     serving: JoinHandle<()>,
 }
 
+/// Says how the nth request is answered.
+type Script = dyn Fn(usize, &Received) -> Reply + Send + Sync;
+
 struct Shared {
-    answer: Box<dyn Fn(usize, &Received) -> Reply + Send + Sync>,
+    answer: Box<Script>,
     received: Mutex<Vec<Received>>,
     count: watch::Sender<usize>,
 }
