@@ -245,9 +245,10 @@ fn chunks(count: usize) -> Vec<u8> {
 async fn other_content_is_refused_by_its_name() {
     const TYPE: &str = "content-type";
     const CODING: &str = "content-encoding";
+    type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], u16);
     let json = (TYPE, "application/json");
     #[rustfmt::skip]
-    let cases: [(&str, &[(&str, &str)], u16); 23] = [
+    let cases: [Case<'_>; 23] = [
         // why                              headers                                               status
         ("no content type",                 &[],                                                  415),
         ("text",                            &[(TYPE, "text/plain")],                              415),

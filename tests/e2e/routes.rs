@@ -89,7 +89,8 @@ async fn another_method_is_not_allowed_and_the_right_ones_are_told() {
         let told = answer.header("allow").unwrap_or_default();
         let mut told: Vec<_> = told.split(',').map(str::trim).collect();
         let mut allowed: Vec<_> = allowed.split(", ").collect();
-        (told.sort_unstable(), allowed.sort_unstable());
+        told.sort_unstable();
+        allowed.sort_unstable();
         assert_eq!(told, allowed, "{why}");
     }
     weft.stop().await;

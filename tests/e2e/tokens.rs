@@ -2,14 +2,20 @@
 
 use crate::support::{Answer, Peer, Weft, Witness, send};
 use actors::engine::MachineKeyClear;
-use base64::{Engine as _, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD},
+};
+use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Sha256, Sha384, Sha512};
 
 /// What every refusal says.
 const TEXT: &str = "invalid or missing credentials";
+
+/// Headers of a request, by name.
+type Headers<'h> = Vec<(&'h str, &'h str)>;
 
 /// Makes tokens for a machine key, right ones and all others.
 struct Forge<'m> {
@@ -38,10 +44,7 @@ impl Forge<'_> {
 
     /// Signed as it should be, whatever it says.
     fn sign(&self, header: &str, claims: &str) -> String {
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret()).expect("any length");
-        mac.update(signed.as_bytes());
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+        signed_with::<Hmac<Sha256>>(self.secret(), &unsigned(header, claims))
     }
 
     fn secret(&self) -> &[u8] {
@@ -69,6 +72,17 @@ impl Forge<'_> {
     }
 }
 
+/// Header and claims as a token has them.
+fn unsigned(header: &str, claims: &str) -> String {
+    format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
+}
+
+fn signed_with<M: KeyInit + Mac>(secret: &[u8], signed: &str) -> String {
+    let mut mac = <M as KeyInit>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    mac.update(signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
 fn with(mut object: Value, name: &str, value: Value) -> Value {
     let members = object.as_object_mut().expect("an object");
     match value {
@@ -88,33 +102,11 @@ fn wrong(forge: &Forge<'_>, stranger: &MachineKeyClear) -> Vec<(String, String)>
     let (signed, signature) = good.rsplit_once('.').expect("three parts");
     let (header, claims) = signed.split_once('.').expect("three parts");
     let strangers = Forge { machine: stranger, now };
-    let digest = |algorithm: &str| -> String {
-        let (header, claims) = (with(forge.header(), "alg", json!(algorithm)), forge.claims());
-        let (header, claims) = (header.to_string(), claims.to_string());
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let mac = match algorithm {
-            "HS384" => {
-                let mut mac = Hmac::<Sha384>::new_from_slice(forge.secret()).expect("any length");
-                mac.update(signed.as_bytes());
-                mac.finalize().into_bytes().to_vec()
-            }
-            _ => {
-                let mut mac = Hmac::<Sha512>::new_from_slice(forge.secret()).expect("any length");
-                mac.update(signed.as_bytes());
-                mac.finalize().into_bytes().to_vec()
-            }
-        };
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac))
+    let of = |algorithm: &str| {
+        unsigned(&with(forge.header(), "alg", json!(algorithm)).to_string(), &forge.claims().to_string())
     };
-    let keyed = |secret: &[u8]| -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length");
-        mac.update(signed.as_bytes());
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
-    };
-    let unsigned = |algorithm: &str| {
-        let header = with(forge.header(), "alg", json!(algorithm)).to_string();
-        format!("{}.{claims}.", URL_SAFE_NO_PAD.encode(header))
-    };
+    let without = |algorithm: &str| format!("{}.", of(algorithm));
+    let keyed = |secret: &[u8]| signed_with::<Hmac<Sha256>>(secret, signed);
     let flipped = {
         let first = if signature.starts_with('A') { "B" } else { "A" };
         format!("{signed}.{first}{}", &signature[1..])
@@ -127,7 +119,8 @@ fn wrong(forge: &Forge<'_>, stranger: &MachineKeyClear) -> Vec<(String, String)>
         format!("{signed}.{}{}", &signature[..signature.len() - 1], char::from(ALPHABET[at | 1]))
     };
     let decoded = URL_SAFE_NO_PAD.decode(forge.secret()).expect("secrets are base64url");
-    let padded_header = base64::engine::general_purpose::URL_SAFE.encode(format!("{} ", forge.header()));
+    let padded_header = URL_SAFE.encode(format!("{} ", forge.header()));
+    assert!(padded_header.ends_with('='), "it would be no other without padding");
     let issuer = |text: &str| forge.claim_with("iss", json!(text));
 
     #[rustfmt::skip]
@@ -140,14 +133,14 @@ fn wrong(forge: &Forge<'_>, stranger: &MachineKeyClear) -> Vec<(String, String)>
         ("four parts",                                format!("{good}.{signature}")),
         ("five parts, as if encrypted",               format!("{good}.a.b")),
         ("as JSON",                                   json!({ "payload": claims, "signatures": [{ "protected": header, "signature": signature }] }).to_string()),
-        ("unsigned, none",                            unsigned("none")),
-        ("unsigned, None",                            unsigned("None")),
-        ("unsigned, NONE",                            unsigned("NONE")),
-        ("unsigned, nOnE",                            unsigned("nOnE")),
+        ("unsigned, none",                            without("none")),
+        ("unsigned, None",                            without("None")),
+        ("unsigned, NONE",                            without("NONE")),
+        ("unsigned, nOnE",                            without("nOnE")),
         ("unsigned, HS256",                           format!("{signed}.")),
         ("none, but signed",                          forge.header_with("alg", json!("none"))),
-        ("HS384 by the right secret",                 digest("HS384")),
-        ("HS512 by the right secret",                 digest("HS512")),
+        ("HS384 by the right secret",                 signed_with::<Hmac<Sha384>>(forge.secret(), &of("HS384"))),
+        ("HS512 by the right secret",                 signed_with::<Hmac<Sha512>>(forge.secret(), &of("HS512"))),
         ("hs256",                                     forge.header_with("alg", json!("hs256"))),
         ("HS256 and a space",                         forge.header_with("alg", json!("HS256 "))),
         ("no alg",                                    forge.header_with("alg", Value::Null)),
@@ -173,7 +166,7 @@ fn wrong(forge: &Forge<'_>, stranger: &MachineKeyClear) -> Vec<(String, String)>
         ("the signature padded",                      format!("{good}=")),
         ("the signature spelled otherwise",           respelled),
         ("the signature in plain base64",             format!("{signed}.{}", STANDARD.encode(URL_SAFE_NO_PAD.decode(signature).expect("base64url")))),
-        ("a padded header",                           { let signed = format!("{padded_header}.{claims}"); keyed_over(forge, &signed) }),
+        ("a padded header",                           signed_with::<Hmac<Sha256>>(forge.secret(), &format!("{padded_header}.{claims}"))),
         ("the claims of another token",               format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(with(forge.claims(), "exp", json!(now + 31)).to_string()))),
         ("without iss",                               forge.claim_with("iss", Value::Null)),
         ("without aud",                               forge.claim_with("aud", Value::Null)),
@@ -242,12 +235,6 @@ fn wrong(forge: &Forge<'_>, stranger: &MachineKeyClear) -> Vec<(String, String)>
     cases.into_iter().map(|(why, token)| (why.to_owned(), token)).collect()
 }
 
-fn keyed_over(forge: &Forge<'_>, signed: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(forge.secret()).expect("any length");
-    mac.update(signed.as_bytes());
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
-}
-
 /// Fails unless it is the one refusal there is.
 fn assert_refused(answer: &Answer, why: &str) {
     answer.assert_error(401, "", why);
@@ -304,7 +291,7 @@ async fn a_token_is_read_from_one_header_only() {
         [format!("authorization=Bearer {token}"), format!("token={token}"), format!("Bearer={token}")];
     let raw_token = format!("Bearer  {token}");
     #[rustfmt::skip]
-    let cases: Vec<(&str, Vec<(&str, &str)>, String, u16)> = vec![
+    let cases: Vec<(&str, Headers<'_>, String, u16)> = vec![
         // why                       headers                                                       query                               status
         ("its header",               vec![("authorization", &bearer)],                             String::new(),                      200),
         ("its scheme in lower case", vec![("authorization", &lower)],                              String::new(),                      200),
@@ -359,7 +346,7 @@ async fn a_publishable_key_counts_as_it_is_and_in_its_header() {
     let (basic, long) = (format!("Basic {}", STANDARD.encode("a:b")), "k".repeat(4_000));
     const KEY: &str = "x-meshes-publishable-key";
     #[rustfmt::skip]
-    let cases: Vec<(&str, Vec<(&str, &str)>, u16)> = vec![
+    let cases: Vec<(&str, Headers<'_>, u16)> = vec![
         // why                              headers                                            status
         ("no key",                          vec![],                                            401),
         ("an empty key",                    vec![(KEY, "")],                                   401),
