@@ -3,13 +3,19 @@
 // Each test binary uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+mod expect;
+mod hostile;
+mod name_server;
 mod process;
 mod receiver;
 mod server;
 
+pub use expect::{assert_members, ids, text};
+pub use hostile::{Hostile, Play};
+pub use name_server::{NameServer, Record};
 pub use process::{Exit, Process};
 pub use receiver::{Received, Receiver, Reply};
-pub use server::{Answer, Weft, token};
+pub use server::{Answer, Weft, http_client, send, token};
 
 use std::time::Duration;
 use tokio::time::Instant;
