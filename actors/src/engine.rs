@@ -510,7 +510,8 @@ impl Engine {
         Ok(settings)
     }
 
-    /// Changes a connection. When this returns, no new attempt uses what was before.
+    /// Changes a connection. When this returns, no new attempt uses what was before. New settings
+    /// start a connection again whose credentials were refused: what was parked gets its chance.
     pub async fn update_connection(
         &self,
         scope: Scope,
@@ -525,6 +526,8 @@ impl Engine {
         if let Some(sent) = patch.metadata {
             settings = self.check_settings(destination, &destination.merge(&sent, &settings)).await?;
             connection.settings = inner.vault.seal_settings(&workspace, id, &settings)?;
+            connection.inactive =
+                connection.inactive.filter(|reason| *reason != InactiveReason::AuthenticationInvalid);
         }
         if let Some(policy) = patch.policy {
             check_policy(&policy)?;
