@@ -5,3 +5,4 @@ mod support;
 
 mod delivery;
 mod first_event;
+mod retry_cancel;
