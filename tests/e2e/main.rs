@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod connections;
 mod delivery;
 mod first_event;
 mod retry_cancel;
