@@ -7,3 +7,4 @@ mod connections;
 mod delivery;
 mod first_event;
 mod retry_cancel;
+mod secrets;
