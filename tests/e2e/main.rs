@@ -3,8 +3,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod addresses;
 mod connections;
 mod delivery;
+mod events;
 mod first_event;
+mod hostile;
+mod isolation;
+mod lists;
 mod retry_cancel;
+mod routing;
+mod rules;
 mod secrets;
+mod webhook;
+mod workspaces;
