@@ -300,6 +300,19 @@ async fn no_file_and_no_log_line_holds_a_secret_in_clear() {
     let payload = PAYLOAD_MARK.to_owned();
     assert_silent(&log, &[signature, payload, "wr0ng-t0ken".to_owned(), "Bearer ".to_owned()], "the log");
 
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(&directory.path().join("data.key")), 0o600, "the key is beside the data, not in it");
+    assert_eq!(mode(&data), 0o700, "the data is its owner's");
+    for entry in std::fs::read_dir(&data).expect("it can be read") {
+        let path = entry.expect("an entry").path();
+        assert_eq!(
+            mode(&path) & 0o077,
+            0,
+            "{} is, also in a directory that others may enter",
+            path.display()
+        );
+    }
     let files = all_files(&data);
     assert!(
         files.iter().any(|(_, held)| held.contains(PAYLOAD_MARK)),
