@@ -335,3 +335,56 @@ async fn a_url_is_tried_out_when_it_is_saved_unless_the_test_is_skipped() {
     assert_eq!(bad.so_far().len(), 2);
     weft.stop().await;
 }
+
+/// Of many who ask for the same at once one gets it, and each is told what became of his.
+#[tokio::test]
+async fn changes_made_at_once_are_done_or_refused_and_never_mixed() {
+    let weft = Weft::start().await;
+    let new = body(&weft, json!({}));
+    let made = futures_util::future::join_all((0..12).map(|_| weft.post("/connections", new.clone()))).await;
+    let mut statuses: Vec<u16> = made.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[201][..], &[409; 11]].concat(), "one name, one connection");
+    let connection = made.iter().find(|answer| answer.status == 201).expect("one was made");
+    let path = format!("/connections/{}", text(&connection.body["connection"]["id"]));
+
+    let rule = json!({ "workspace": weft.workspace, "connection": connection.body["connection"]["id"], "event": "a.b", "metadata": { "action": "send_webhook" } });
+    let made = futures_util::future::join_all((0..12).map(|_| weft.post("/rules", rule.clone()))).await;
+    assert_eq!(made.iter().filter(|answer| answer.status == 201).count(), 1, "one rule");
+    assert!(made.iter().all(|answer| [201, 409].contains(&answer.status)));
+
+    let patches = (0..12).map(|n| {
+        let metadata = json!({ "url": format!("http://127.0.0.1:9/{n}"), "skip_test": true });
+        weft.patch(&path, json!({ "name": format!("Name {n}"), "metadata": metadata }))
+    });
+    let patched = futures_util::future::join_all(patches.collect::<Vec<_>>()).await;
+    let done: Vec<&Value> =
+        patched.iter().filter(|answer| answer.status == 200).map(|answer| &answer.body).collect();
+    assert!(!done.is_empty());
+    for answer in patched.iter().filter(|answer| answer.status != 200) {
+        answer.refused(409, "connection was changed meanwhile", "told to read it again");
+    }
+    let shown = weft.get(&path).await.answered(200, "in the end");
+    assert!(done.contains(&&shown), "one of the changes, whole: {shown}");
+    weft.stop().await;
+}
+
+#[tokio::test]
+async fn an_attempt_in_flight_when_its_connection_is_deleted_ends_as_it_ends() {
+    let weft = Weft::start().await;
+    for (status, expected) in [(200, "completed"), (500, "canceled"), (404, "failed")] {
+        let (open, gate) = tokio::sync::watch::channel(false);
+        let receiver = Receiver::start(move |_, _| Reply::status(status).behind(&gate)).await;
+        let connection =
+            weft.webhook_with(&receiver.url("/"), json!({}), json!({ "timeout_ms": 60_000 })).await;
+        weft.rule("a.b", &connection).await;
+        let event = weft.send_event("a.b", json!({ "n": 1 })).await;
+        receiver.received(1).await;
+        let body = Some(json!({ "force_delete": true }));
+        weft.ask(Method::DELETE, &format!("/connections/{connection}"), body).await.answered(200, "deleted");
+        open.send_replace(true);
+        let event = weft.event_as(&event, expected).await;
+        assert_eq!(event["rule_events"][0]["attempt_count"], 1, "answered {status}");
+    }
+    weft.stop().await;
+}

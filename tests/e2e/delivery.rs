@@ -345,3 +345,42 @@ async fn a_changed_url_and_secret_are_used_from_the_answer_on() {
     assert!(came.iter().all(|received| received.header("authorization") == Some("Bearer new")));
     weft.stop().await;
 }
+
+#[tokio::test]
+async fn no_more_attempts_are_in_flight_than_the_connection_allows() {
+    let weft = Weft::start().await;
+    let (open, gate) = watch::channel(false);
+    let slow = Receiver::start(move |_, _| Reply::status(200).behind(&gate)).await;
+    let other = Receiver::start(Reply::ok).await;
+    let policy = json!({ "max_in_flight": 2, "timeout_ms": 60_000 });
+    route(&weft, "a.b", &slow.url("/"), json!({}), policy).await;
+    route(&weft, "a.b", &other.url("/"), json!({}), json!({})).await;
+    let mut events = Vec::new();
+    for n in 0..8 {
+        events.push(weft.send_event("a.b", json!({ "n": n })).await);
+    }
+    other.received(8).await;
+    assert_eq!(slow.received(2).await.len(), 2, "two wait for an answer, six for their turn");
+    open.send_replace(true);
+    for event in &events {
+        weft.event_as(event, "completed").await;
+    }
+    assert_eq!(slow.so_far().len(), 8);
+    weft.stop().await;
+}
+
+/// Endpoints close their side between requests whenever they like: that is no failure.
+#[tokio::test]
+async fn an_endpoint_that_closes_after_each_answer_costs_no_attempts() {
+    let weft = Weft::start().await;
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec();
+    let receiver = Hostile::start(vec![Play::Close(answer)]).await;
+    let rule = route(&weft, "a.b", &receiver.url("/"), json!({}), json!({})).await;
+    for n in 0..30 {
+        let event = weft.send_event("a.b", json!({ "n": n })).await;
+        weft.event_as(&event, "completed").await;
+        let attempts = weft.attempts(&event, &rule, 1).await;
+        assert_eq!(outcomes(&attempts), ["delivered"], "the {n}th event");
+    }
+    weft.stop().await;
+}

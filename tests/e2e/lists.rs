@@ -133,3 +133,83 @@ async fn a_cursor_of_another_workspace_or_organization_is_refused() {
     }
     weft.stop().await;
 }
+
+#[tokio::test]
+async fn a_cursor_outlives_its_record_and_is_not_moved_by_newer_ones() {
+    let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);
+    let mut connections = Vec::new();
+    let mut events = Vec::new();
+    for n in 0..4 {
+        connections.push(weft.webhook(&receiver.url("/")).await);
+        events.push(weft.send_event("an.event", json!({ "n": n })).await);
+    }
+    let page = weft.get("/connections?limit=2").await.answered(200, "the first two");
+    assert_eq!(ids(&page), connections[..2]);
+    for connection in &connections[1..3] {
+        weft.delete(&format!("/connections/{connection}")).await.answered(200, "gone");
+    }
+    let next = format!("/connections?limit=2&cursor={}", crate::support::text(&page["next_cursor"]));
+    let page = weft.get(&next).await.answered(200, "after one that is gone");
+    assert_eq!((ids(&page), &page["next_cursor"]), (vec![connections[3].clone()], &Value::Null));
+
+    let page = weft.get("/events?limit=2").await.answered(200, "the newest two");
+    assert_eq!(ids(&page), [events[3].clone(), events[2].clone()]);
+    for n in 0..3 {
+        weft.send_event("an.event", json!({ "newer": n })).await;
+    }
+    let next = format!("/events?limit=5&cursor={}", crate::support::text(&page["next_cursor"]));
+    let page = weft.get(&next).await.answered(200, "the older two, whatever came meanwhile");
+    assert_eq!(ids(&page), [events[1].clone(), events[0].clone()]);
+    weft.stop().await;
+}
+
+/// I18: what was answered is still the answer after a restart.
+#[tokio::test]
+async fn a_restart_changes_no_answer() {
+    let (mut weft, receiver) = (Weft::start().await, Receiver::script(&[500, 404]).await);
+    let settings = json!({ "auth_scheme": "bearer", "bearer_token": "t-0-k-e-n", "signing": "hmac", "hmac_secret": "s" });
+    let policy = json!({ "retry": [0, 1], "max_in_flight": 2, "timeout_ms": 5_000 });
+    let connection = weft.webhook_with(&receiver.url("/"), settings, policy).await;
+    let conditions = json!({ "path": "n", "op": "gt", "value": 0 });
+    let rule =
+        weft.rule_with(json!({ "event": "a.*", "connection": connection, "conditions": conditions })).await;
+    let other = weft.rule_with(json!({ "event": "a.b", "connection": connection, "resource": "team" })).await;
+    let (sibling, _) = weft.sibling("sibling").await;
+    let event = weft.send_event("a.b", json!({ "n": 1 })).await;
+    weft.event_as(&event, "failed").await;
+    let attempt = crate::support::text(&weft.attempts(&event, &rule, 2).await[0]["id"]);
+    let paused = weft.webhook(&receiver.url("/")).await;
+    weft.ask_raw(reqwest::Method::POST, &format!("/connections/{paused}/pause"), "")
+        .await
+        .answered(200, "paused");
+    weft.delete(&format!("/rules/{other}")).await.answered(200, "gone");
+    let deliveries = format!("/events/{event}/rules/{rule}/attempts");
+    let paths = [
+        "/workspaces".to_owned(),
+        format!("/workspaces/{sibling}"),
+        "/connections".to_owned(),
+        "/rules".to_owned(),
+        "/events".to_owned(),
+        "/events?status=failed".to_owned(),
+        format!("/events/{event}"),
+        format!("/events/{event}/payload"),
+        deliveries.clone(),
+        format!("{deliveries}/{attempt}/response-details"),
+        format!("/rules/{other}"),
+    ];
+    let ask = async |weft: &Weft| {
+        let mut answers = Vec::new();
+        for path in &paths {
+            let mut answer = weft.get(path).await;
+            if let Some(body) = answer.body.as_object_mut() {
+                body.remove("request_id");
+            }
+            answers.push((path.clone(), answer.status, answer.body));
+        }
+        answers
+    };
+    let before = ask(&weft).await;
+    weft = weft.restart().await;
+    assert_eq!(ask(&weft).await, before);
+    weft.stop().await;
+}

@@ -257,3 +257,29 @@ async fn what_does_not_exist_is_neither_retried_nor_canceled() {
     assert_eq!(delivery(&event)["attempt_count"], 1, "nothing was changed");
     weft.stop().await;
 }
+
+/// A history does not grow without end: of the attempts the newest fifty are kept, and all are counted.
+#[tokio::test]
+async fn the_newest_fifty_attempts_are_kept() {
+    let (weft, receiver) = (Weft::start().await, Receiver::script(&[400]).await);
+    let rule = weft.rule("a.b", &weft.webhook(&receiver.url("/")).await).await;
+    let event = weft.send_event("a.b", json!({ "n": 1 })).await;
+    let first = text(&weft.attempts(&event, &rule, 1).await[0]["id"]);
+    for n in 2..=53_usize {
+        post(&weft, &format!("/events/{event}/rules/{rule}/retry"))
+            .await
+            .answered(200, "given up, and again");
+        receiver.received(n).await;
+        weft.event_as(&event, "failed").await;
+    }
+    let shown = weft.event_as(&event, "failed").await;
+    assert_eq!(delivery(&shown)["attempt_count"], 53);
+    let attempts = weft.attempts(&event, &rule, 50).await;
+    let numbers: Vec<u64> =
+        attempts.iter().map(|attempt| attempt["attempt_number"].as_u64().expect("a number")).collect();
+    assert_eq!(numbers, (4..=53).collect::<Vec<_>>());
+    let forgotten = format!("/events/{event}/rules/{rule}/attempts/{first}");
+    weft.get(&forgotten).await.refused(404, "attempt not found", "forgotten");
+    weft.response_details(&attempts[0]).await.answered(200, "the oldest that is kept, with its answer");
+    weft.stop().await;
+}

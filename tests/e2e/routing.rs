@@ -143,3 +143,22 @@ async fn rules_are_bound_when_the_event_is_acknowledged() {
     assert_eq!(receiver.received(2).await.len(), 2);
     weft.stop().await;
 }
+
+#[tokio::test]
+async fn an_event_without_a_resource_has_the_resource_global() {
+    let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);
+    let connection = weft.webhook(&receiver.url("/")).await;
+    let global =
+        weft.rule_with(json!({ "event": "a.b", "connection": connection, "resource": "global" })).await;
+    let narrow =
+        weft.rule_with(json!({ "event": "a.b", "connection": connection, "resource_id": "1" })).await;
+    let event = weft.send_event("a.b", json!({ "n": 1 })).await;
+    let event = weft.event_as(&event, "completed").await;
+    assert_eq!((&event["total_rules"], &event["rule_events"][0]["rule"]), (&json!(1), &json!(global)));
+    let told = &event["unmatched_rules"][0];
+    assert_eq!(
+        (&told["rule"], &told["reason"]),
+        (&json!(narrow), &json!(r#"resource_id is absent, the rule wants "1""#))
+    );
+    weft.stop().await;
+}

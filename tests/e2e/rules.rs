@@ -270,3 +270,67 @@ async fn a_malformed_condition_is_refused_with_its_place() {
     assert_eq!(weft.get("/rules").await.body["count"], 1, "nothing was made");
     weft.stop().await;
 }
+
+#[tokio::test]
+async fn two_rules_are_the_same_when_they_do_the_same_with_the_same_events() {
+    let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);
+    let (connection, other) =
+        (weft.webhook(&receiver.url("/")).await, weft.webhook(&receiver.url("/")).await);
+    let condition = json!({ "path": "n", "op": "gt", "value": 1 });
+    weft.post("/rules", body(&weft, &connection, json!({ "resource": "team" })))
+        .await
+        .answered(201, "the first");
+    let again = |more: Value| {
+        let mut body = body(&weft, &connection, json!({ "resource": "team" }));
+        for (name, value) in more.as_object().expect("an object") {
+            body[name] = value.clone();
+        }
+        body
+    };
+    #[rustfmt::skip]
+    let cases = [
+        ("all of it",                    again(json!({})),                                                     409),
+        ("switched off or hidden",       again(json!({ "active": false, "hidden": true })),                    409),
+        ("another connection",           again(json!({ "connection": other })),                                201),
+        ("another event",                again(json!({ "event": "a.c" })),                                     201),
+        ("another resource",             again(json!({ "resource": "user" })),                                 201),
+        ("one resource id of it",        again(json!({ "resource_id": "1" })),                                 201),
+        ("a condition",                  again(json!({ "conditions": condition })),                            201),
+        ("the same condition",           again(json!({ "conditions": condition })),                            409),
+        ("another action input",         again(json!({ "metadata": { "action": "send_webhook", "id": "1" } })), 201),
+        ("its members in other order",   again(json!({ "metadata": { "id": "1", "action": "send_webhook" } })), 409),
+    ];
+    for (why, body, status) in cases {
+        let answer = weft.post("/rules", body).await;
+        assert_eq!(answer.status, status, "{why}: {}", answer.text);
+    }
+    let third = weft.post("/rules", again(json!({ "event": "third" }))).await.answered(201, "another");
+    let path = format!("/rules/{}", text(&third["rule"]["id"]));
+    weft.patch(&path, json!({ "event": "a.b" })).await.refused(
+        409,
+        "already exists",
+        "changed into the first",
+    );
+    assert_eq!(weft.get(&path).await.answered(200, "as it was"), third["rule"]);
+    weft.stop().await;
+}
+
+#[tokio::test]
+async fn deliveries_of_a_deleted_rule_go_on() {
+    let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);
+    let connection = weft.webhook(&receiver.url("/")).await;
+    let new = json!({ "event": "a.b", "connection": connection, "resource": "team", "resource_id": "t:1" });
+    let rule = weft.rule_with(new).await;
+    let pause = |verb: &str| format!("/connections/{connection}/{verb}");
+    weft.ask(Method::POST, &pause("pause"), None).await.answered(200, "paused");
+    let event = json!({ "event": "a.b", "payload": { "n": 1 }, "resource": "team", "resource_id": "t:1" });
+    let event = text(&weft.emit(event).await.answered(201, "sent")["event"]["id"]);
+    weft.event_as(&event, "pending").await;
+    let gone = weft.delete(&format!("/rules/{rule}")).await.answered(200, "deleted");
+    assert_members(&gone, &["id", "connection", "type", "event", "resource", "resource_id"], "what it was");
+    weft.ask(Method::POST, &pause("resume"), None).await.answered(200, "resumed");
+    let shown = weft.event_as(&event, "completed").await;
+    assert_eq!(shown["rule_events"][0]["rule"], rule.as_str(), "its history stays");
+    assert_eq!(weft.attempts(&event, &rule, 1).await.len(), 1, "and is found by its id");
+    weft.stop().await;
+}
