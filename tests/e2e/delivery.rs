@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::watch;
 
+const HOUR_MS: u64 = 3_600_000;
+
 /// A webhook of its own for one case: a rule of this name to the URL, by this policy.
 async fn route(weft: &Weft, name: &str, url: &str, settings: Value, policy: Value) -> String {
     let connection = weft.webhook_with(url, settings, policy).await;
@@ -381,6 +383,78 @@ async fn an_endpoint_that_closes_after_each_answer_costs_no_attempts() {
         weft.event_as(&event, "completed").await;
         let attempts = weft.attempts(&event, &rule, 1).await;
         assert_eq!(outcomes(&attempts), ["delivered"], "the {n}th event");
+    }
+    weft.stop().await;
+}
+
+/// What was begun is judged by the policy it was begun with, whatever is done to the connection meanwhile.
+#[tokio::test]
+async fn an_attempt_in_flight_keeps_its_policy_when_the_connection_changes() {
+    let pause: fn(&str) -> (&'static str, String, Value) =
+        |path| ("POST", format!("{path}/pause"), json!({}));
+    let rename: fn(&str) -> (&'static str, String, Value) =
+        |path| ("PATCH", path.to_owned(), json!({ "name": "Renamed" }));
+    let stop: fn(&str) -> (&'static str, String, Value) =
+        |path| ("PATCH", path.to_owned(), json!({ "active": false }));
+    #[rustfmt::skip]
+    let cases = [
+        // why                             the server's waits  the connection's   meanwhile   then
+        ("paused, though once is enough",  "1h*3",             json!([]),         pause,      "failed"),
+        ("paused, to be tried again",      "",                 json!([HOUR_MS]),  pause,      "retrying"),
+        ("renamed, though once is enough", "1h*3",             json!([]),         rename,     "failed"),
+        ("renamed, to be tried again",     "",                 json!([HOUR_MS]),  rename,     "retrying"),
+        ("stopped, to be tried again",     "",                 json!([HOUR_MS]),  stop,       "retrying"),
+    ];
+    for (why, schedule, waits, meanwhile, expected) in cases {
+        let weft = Weft::with(|config| config.retry_schedule = schedule.parse().expect("a schedule")).await;
+        let (open, gate) = watch::channel(false);
+        let receiver = Receiver::start(move |_, _| Reply::status(500).behind(&gate)).await;
+        let policy = json!({ "retry": waits, "timeout_ms": 60_000 });
+        let connection = weft.webhook_with(&receiver.url("/"), json!({}), policy).await;
+        let rule = weft.rule("a.b", &connection).await;
+        let event = weft.send_event("a.b", json!({ "n": 1 })).await;
+        receiver.received(1).await;
+        let (method, path, body) = meanwhile(&format!("/connections/{connection}"));
+        let method = method.parse().expect("a method");
+        weft.ask(method, &path, Some(body)).await.answered(200, why);
+        open.send_replace(true);
+        weft.attempts(&event, &rule, 1).await;
+        let shown = weft.get(&format!("/events/{event}")).await.answered(200, why);
+        assert_eq!(shown["status"], expected, "{why}");
+        weft.stop().await;
+    }
+}
+
+/// I18: once a pause is answered, no new attempt is begun.
+#[tokio::test]
+async fn nothing_is_begun_once_a_pause_is_answered() {
+    let weft = Weft::start().await;
+    let (open, gate) = watch::channel(false);
+    let receiver = Receiver::start(move |_, _| Reply::status(200).behind(&gate)).await;
+    let policy = json!({ "max_in_flight": 1, "timeout_ms": 60_000 });
+    let connection = weft.webhook_with(&receiver.url("/"), json!({}), policy).await;
+    let rule = weft.rule("a.b", &connection).await;
+    let mut events = Vec::new();
+    for n in 0..5 {
+        events.push(weft.send_event("a.b", json!({ "n": n })).await);
+    }
+    receiver.received(1).await;
+    weft.ask(reqwest::Method::POST, &format!("/connections/{connection}/pause"), None)
+        .await
+        .answered(200, "paused");
+    open.send_replace(true);
+    weft.attempts(&events[0], &rule, 1).await;
+    // Whoever would go on had the time to: another event went all its way meanwhile.
+    let other = Receiver::start(Reply::ok).await;
+    route(&weft, "other", &other.url("/"), json!({}), json!({})).await;
+    let after = weft.send_event("other", json!({ "n": 1 })).await;
+    weft.event_as(&after, "completed").await;
+    assert_eq!(receiver.so_far().len(), 1, "the one that was in flight");
+    weft.ask(reqwest::Method::POST, &format!("/connections/{connection}/resume"), None)
+        .await
+        .answered(200, "resumed");
+    for event in &events {
+        weft.event_as(event, "completed").await;
     }
     weft.stop().await;
 }
