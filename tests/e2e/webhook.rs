@@ -123,6 +123,25 @@ async fn an_events_texts_reach_the_receiver_in_either_mode() {
     weft.stop().await;
 }
 
+/// I8: also the largest there may be.
+#[tokio::test]
+async fn a_large_payload_arrives_byte_for_byte() {
+    let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);
+    weft.rule(
+        "a.b",
+        &weft.webhook_with(&receiver.url("/"), json!({ "payload_mode": "raw" }), json!({})).await,
+    )
+    .await;
+    let frame = r#"{"é":""}"#.len();
+    let payload = format!(r#"{{"é":"{}"}}"#, "x".repeat(weft.config.ingest.payload_bytes_max - frame));
+    let body = format!(r#"{{"event":"a.b","payload":{payload}}}"#);
+    let request = weft.request(Method::POST, "/api/v1/events").header("content-type", "application/json");
+    let sent = send(request.header("x-meshes-publishable-key", &weft.publishable_key).body(body)).await;
+    sent.answered(201, "as large as may be");
+    assert!(receiver.received(1).await[0].body == payload.as_bytes(), "the same bytes");
+    weft.stop().await;
+}
+
 #[tokio::test]
 async fn credentials_and_static_headers_are_sent() {
     let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);

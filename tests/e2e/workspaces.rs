@@ -1,6 +1,7 @@
 //! Workspaces over the API: made, listed, shown, renamed; and what no body may hold, on any route.
 
 use crate::support::{Weft, assert_members, ids, send, text};
+use actors::domain::timestamp::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -14,6 +15,10 @@ async fn a_workspace_is_made_listed_shown_and_changed() {
     assert_members(&made, &["workspace"], "a create is wrapped");
     let made = &made["workspace"];
     assert_members(made, &WORKSPACE, "made, without its key");
+    for time in ["created_at", "updated_at"] {
+        let time = text(&made[time]);
+        assert!(time.parse::<Timestamp>().is_ok() && time.ends_with('Z'), "RFC 3339 in UTC: {time}");
+    }
     assert_eq!((&made["name"], &made["description"]), (&json!("My shop_1-b"), &json!("Books, and more")));
     let path = format!("/workspaces/{}", text(&made["id"]));
 
