@@ -174,8 +174,9 @@ async fn strict(names: &NameServer) -> Weft {
 #[tokio::test]
 async fn a_name_is_judged_by_every_address_it_leads_to() {
     let many_and_one_bad = || [vec![PUBLIC; 24], vec![INSIDE]].concat();
+    type Case<'c> = (&'c str, &'c str, Option<Vec<Record>>, Option<&'c str>);
     #[rustfmt::skip]
-    let cases: Vec<(&str, &str, Option<Vec<Record>>, Option<&str>)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         // why                              name                  its records                                      refused
         ("a public address",                "public.example",     Some(vec![PUBLIC]),                              None),
         ("a private one",                   "private.example",    Some(vec![INSIDE]),                              Some(REFUSED)),

@@ -61,8 +61,9 @@ async fn a_connection_is_made_listed_shown_replaced_and_changed() {
 
     let policy = json!({ "rate_per_second": 0.5, "burst": 2, "max_in_flight": 3, "timeout_ms": 400, "retry": [5, 6], "ordering": "none" });
     let put = json!({ "name": "Hook 2", "metadata": { "url": "http://127.0.0.1:9/b", "http_method": "PUT", "skip_test": true }, "policy": policy, "hidden": true });
+    type Case<'c> = (&'c str, Method, Value, &'c [(&'c str, Value)]);
     #[rustfmt::skip]
-    let changes: [(&str, Method, Value, &[(&str, Value)]); 11] = [
+    let changes: [Case<'_>; 11] = [
         // why                                        method         body                                       and then
         ("PUT replaces",                              Method::PUT,   put.clone(),                               &[("name", json!("Hook 2")), ("metadata", put["metadata"].clone()), ("policy", policy.clone()), ("hidden", json!(true))]),
         ("what PUT leaves out of metadata goes",      Method::PUT,   json!({ "name": "Hook 2", "metadata": minimal }), &[("metadata", minimal.clone()), ("policy", policy.clone())]),

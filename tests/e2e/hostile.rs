@@ -42,8 +42,9 @@ async fn every_hostile_answer_ends_in_time_with_the_right_outcome_and_others_are
     let early_hints = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     let short = |line: &str| Close([head(&[line, "content-length: 1000"]), bytes("short")].concat());
     let not_text = [head(&["500 No", "content-length: 4"]), vec![0xff, 0xfe, 0x00, 0x80]].concat();
+    type Case<'c> = (&'c str, Play, &'c str, Option<u64>, &'c str, Kept);
     #[rustfmt::skip]
-    let cases: Vec<(&str, Play, &str, Option<u64>, &str, Kept)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         // why                            the receiver                                                   outcome     status      message                                  kept
         ("never answers",                 Hang(Vec::new()),                                              "timeout",  None,       LATE,                                    None),
         ("drips its head",                Drip(bytes("HTTP/1.1 200 OK\r\n"), bytes("a: b\r\n")),         "timeout",  None,       LATE,                                    None),

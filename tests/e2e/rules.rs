@@ -58,8 +58,9 @@ async fn a_rule_is_made_listed_shown_changed_and_deleted() {
 
     let conditions = json!({ "path": "plan", "op": "eq", "value": "pro" });
     let metadata = json!({ "action": "send_webhook", "name": "kept as it is", "own": { "n": 1 } });
+    type Case<'c> = (&'c str, Value, &'c [(&'c str, Value)]);
     #[rustfmt::skip]
-    let changes: [(&str, Value, &[(&str, Value)]); 6] = [
+    let changes: [Case<'_>; 6] = [
         // why                          body                                                and then
         ("a pattern",                   json!({ "event": "a.*" }),                          &[("event", json!("a.*")), ("active", json!(true))]),
         ("filters",                     json!({ "resource": "team", "resource_id": "t:1", "conditions": conditions }),
