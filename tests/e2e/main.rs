@@ -9,6 +9,7 @@ mod delivery;
 mod events;
 mod first_event;
 mod hostile;
+mod https;
 mod isolation;
 mod lists;
 mod retry_cancel;

@@ -1,5 +1,6 @@
 //! A receiver that means ill: it answers bytes, not HTTP.
 
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use std::{
     net::SocketAddr,
     sync::{
@@ -9,10 +10,16 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpListener,
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
+
+/// The file with the certificate of the authority that vouches for [`Hostile::start_tls`].
+pub const AUTHORITY: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/actors/src/transport/testdata/authority.pem");
+const HOOK_EXAMPLE: &[u8] = include_bytes!("../../actors/src/transport/testdata/hook.example.pem");
 
 /// What is done with one request, once its head and body are read.
 #[derive(Clone, Debug)]
@@ -39,6 +46,15 @@ pub struct Hostile {
 impl Hostile {
     /// The n-th request gets the n-th play, and the last one is repeated.
     pub async fn start(plays: Vec<Play>) -> Self {
+        Self::serve(plays, None).await
+    }
+
+    /// The same over TLS, as `hook.example`, by an authority made up for tests ([`AUTHORITY`]).
+    pub async fn start_tls(plays: Vec<Play>) -> Self {
+        Self::serve(plays, Some(hook_example())).await
+    }
+
+    async fn serve(plays: Vec<Play>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let (asked, plays) = (Arc::<AtomicUsize>::default(), Arc::new(plays));
@@ -47,8 +63,17 @@ impl Hostile {
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (plays, asked) = (plays.clone(), counter.clone());
-                connections.spawn(async move { drop(connection(stream, &plays, &asked).await) });
+                let (plays, asked, tls) = (plays.clone(), counter.clone(), tls.clone());
+                connections.spawn(async move {
+                    // How it ends is up to whoever asked.
+                    let _ = match tls {
+                        None => connection(stream, &plays, &asked).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => connection(stream, &plays, &asked).await,
+                            Err(err) => Err(err),
+                        },
+                    };
+                });
             }
         });
         Self { address, asked, _serving: serving }
@@ -64,7 +89,20 @@ impl Hostile {
     }
 }
 
-async fn connection(mut stream: TcpStream, plays: &[Play], asked: &AtomicUsize) -> std::io::Result<()> {
+fn hook_example() -> TlsAcceptor {
+    let chain = vec![CertificateDer::from_pem_slice(HOOK_EXAMPLE).expect("a certificate")];
+    let key = PrivateKeyDer::from_pem_slice(HOOK_EXAMPLE).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.expect("TLS versions").with_no_client_auth().with_single_cert(chain, key);
+    TlsAcceptor::from(Arc::new(config.expect("key and certificate match")))
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    plays: &[Play],
+    asked: &AtomicUsize,
+) -> std::io::Result<()> {
     while read_request(&mut stream).await? {
         let number = asked.fetch_add(1, Ordering::SeqCst);
         match plays.get(number).or(plays.last()).expect("a play") {
@@ -97,7 +135,7 @@ async fn connection(mut stream: TcpStream, plays: &[Play], asked: &AtomicUsize) 
 }
 
 /// Reads one request with a `Content-Length`. `false`: there is none.
-async fn read_request(stream: &mut TcpStream) -> std::io::Result<bool> {
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<bool> {
     let mut bytes = Vec::new();
     loop {
         if let Some(head_bytes) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {

@@ -11,7 +11,7 @@ mod receiver;
 mod server;
 
 pub use expect::{assert_members, ids, text};
-pub use hostile::{Hostile, Play};
+pub use hostile::{AUTHORITY, Hostile, Play};
 pub use name_server::{NameServer, Record};
 pub use process::{Exit, Process};
 pub use receiver::{Received, Receiver, Reply};
