@@ -15,7 +15,7 @@ use crate::{
     domain::{
         connection::{Connection, InactiveReason, Policy},
         delivery::{Attempt, Delivery, ResponseDetails},
-        event::{Event, RESOURCE_DEFAULT},
+        event::{Event, RESOURCE_DEFAULT, Status},
         ids::{AttemptId, ConnectionId, EventId, IdSource, OrganizationId, RuleId, WorkspaceId},
         key::{MachineKey, PublishableKey, publishable_key_hash},
         retry::RetryPolicy,
@@ -510,7 +510,8 @@ impl Engine {
         Ok(settings)
     }
 
-    /// Changes a connection. When this returns, no new attempt uses what was before.
+    /// Changes a connection. When this returns, no new attempt uses what was before. New settings
+    /// start a connection again whose credentials were refused: what was parked gets its chance.
     pub async fn update_connection(
         &self,
         scope: Scope,
@@ -525,6 +526,8 @@ impl Engine {
         if let Some(sent) = patch.metadata {
             settings = self.check_settings(destination, &destination.merge(&sent, &settings)).await?;
             connection.settings = inner.vault.seal_settings(&workspace, id, &settings)?;
+            connection.inactive =
+                connection.inactive.filter(|reason| *reason != InactiveReason::AuthenticationInvalid);
         }
         if let Some(policy) = patch.policy {
             check_policy(&policy)?;
@@ -684,9 +687,22 @@ impl Engine {
         Ok(self.0.store.payload(scope, id).await?)
     }
 
-    /// Makes a delivery due now. `rule` may also be the delivery's own id.
+    /// Makes a delivery due now. `rule` may also be the delivery's own id. Refused where nothing would
+    /// be sent: its connection is inactive or was deleted. A paused one keeps it until it is resumed.
     pub async fn retry(&self, scope: Scope, event: EventId, rule: RuleId) -> Result<Delivery, EngineError> {
         let (inner, now) = (&self.0, self.0.clock.now());
+        let open = self.attempts(scope, event, rule).await?.map(|(delivery, _)| delivery);
+        if let Some(delivery) =
+            open.filter(|open| !matches!(open.status, Status::Completed | Status::Canceled))
+        {
+            match inner.store.connection(scope, delivery.connection_id).await? {
+                None => return Err(Refusal::NoDeliveries("was deleted").into()),
+                Some(connection) if connection.inactive.is_some() => {
+                    return Err(Refusal::NoDeliveries("is inactive").into());
+                }
+                Some(_) => {}
+            }
+        }
         let delivery = inner.store.retry(inner.fence, scope, event, rule, now).await?;
         if let Some(tree) = &inner.tree {
             tree.connection_changed(delivery.workspace_id, delivery.connection_id);

@@ -4,7 +4,7 @@ use super::{
     App, Ids,
     error::ApiError,
     form::{self, Fields},
-    json::{Json, OptionalJson, present, respond},
+    json::{Json, Object, OptionalJson, present, respond},
     page::{self, CONFIGURED, Envelope, List, Query},
     workspaces,
 };
@@ -68,7 +68,7 @@ pub(super) struct NewForm {
     kind: String,
     name: String,
     metadata: Map<String, Value>,
-    policy: Option<Policy>,
+    policy: Option<Object<Policy>>,
     #[serde(default)]
     hidden: Option<bool>,
 }
@@ -78,7 +78,7 @@ pub(super) struct NewForm {
 pub(super) struct ReplaceForm {
     name: String,
     metadata: Map<String, Value>,
-    policy: Option<Policy>,
+    policy: Option<Object<Policy>>,
     hidden: Option<bool>,
 }
 
@@ -89,7 +89,7 @@ pub(super) struct PatchForm {
     metadata: Option<Map<String, Value>>,
     /// Null goes back to the server's settings.
     #[serde(default, deserialize_with = "present")]
-    policy: Option<Option<Policy>>,
+    policy: Option<Option<Object<Policy>>>,
     hidden: Option<bool>,
     paused: Option<bool>,
     active: Option<bool>,
@@ -140,7 +140,7 @@ pub(super) async fn create(
         kind: form.kind,
         name: form.name,
         metadata: form.metadata,
-        policy: form.policy,
+        policy: form.policy.map(|Object(policy)| policy),
         hidden: form.hidden.unwrap_or(false),
         created_by: machine.access_key.clone(),
     };
@@ -174,7 +174,7 @@ pub(super) async fn replace(
     let patch = ConnectionPatch {
         name: Some(form.name),
         metadata: Some(form.metadata),
-        policy: form.policy,
+        policy: form.policy.map(|Object(policy)| policy),
         hidden: form.hidden,
         ..Default::default()
     };
@@ -192,7 +192,7 @@ pub(super) async fn patch(
     let patch = ConnectionPatch {
         name: form.name,
         metadata: form.metadata,
-        policy: form.policy.map(Option::unwrap_or_default),
+        policy: form.policy.map(|policy| policy.map_or_else(Policy::default, |Object(policy)| policy)),
         hidden: form.hidden,
         paused: form.paused,
         inactive,
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(policy("{}"), Some(None));
         assert_eq!(policy(r#"{"policy":null}"#), Some(Some(None)));
         let set = Policy { max_in_flight: Some(3), ..Default::default() };
-        assert_eq!(policy(r#"{"policy":{"max_in_flight":3}}"#), Some(Some(Some(set))));
+        assert_eq!(policy(r#"{"policy":{"max_in_flight":3}}"#), Some(Some(Some(Object(set)))));
         assert_eq!(policy(r#"{"policy":{"max_in_flight":"3"}}"#), None);
     }
 }

@@ -151,6 +151,7 @@ impl From<Refusal> for ApiError {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
             Refusal::TooMany(..) => StatusCode::FORBIDDEN,
             Refusal::InFlight => StatusCode::TOO_EARLY,
+            Refusal::NoDeliveries(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::NameTaken(_)
             | Refusal::DuplicateRule
             | Refusal::HasRules(_)
@@ -241,6 +242,7 @@ mod tests {
             (Refusal::IdempotencyMismatch.into(),                    409, None),
             (Refusal::Final(Status::Completed).into(),               409, None),
             (Refusal::InFlight.into(),                               425, None),
+            (Refusal::NoDeliveries("is inactive").into(),            422, None),
             (Unavailable::Busy.into(),                               503, Some("1")),
             (Unavailable::DiskFull.into(),                           503, Some("30")),
             (EngineError::ProbeFailed("answered 500".into()),        422, None),

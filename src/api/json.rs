@@ -14,7 +14,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use std::{fmt, marker::PhantomData};
 
 /// A JSON object, required.
 pub struct Json<T>(pub T);
@@ -121,6 +125,28 @@ pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
+/// A `T` inside a body, from an object only: a derived struct would also take its fields from an array.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
 /// A value as the body of a response.
 pub fn respond(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
@@ -148,7 +174,7 @@ mod tests {
     struct Form {
         name: String,
         #[serde(default)]
-        inner: Option<Inner>,
+        inner: Option<Object<Inner>>,
         #[serde(default, deserialize_with = "present")]
         note: Option<Option<String>>,
     }
@@ -172,6 +198,7 @@ mod tests {
             ("{}",                                  "name is required"),
             ("{\"name\":5}",                        "name must be a string"),
             ("{\"name\":null}",                     "name must be a string"),
+            ("{\"name\":\"a\",\"inner\":[1]}",      "inner must be an object"),
             ("{\"name\":\"a\",\"inner\":{}}",       "inner.count is required"),
             ("{\"name\":\"a\",\"inner\":{\"count\":-1}}", "inner.count must be u32"),
         ];

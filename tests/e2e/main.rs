@@ -3,15 +3,29 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod addresses;
 mod bad_input;
 mod bulk;
+mod connections;
 mod cors;
+mod delivery;
+mod events;
 mod first_event;
 mod framing;
+mod hostile;
+mod https;
 mod idempotency;
+mod isolation;
+mod lists;
 mod noise;
 mod payloads;
 mod rate;
+mod retry_cancel;
 mod routes;
+mod routing;
+mod rules;
+mod secrets;
 mod slow_peers;
 mod tokens;
+mod webhook;
+mod workspaces;

@@ -3,12 +3,18 @@
 // Each test binary uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+mod expect;
+mod hostile;
+mod name_server;
 mod peer;
 mod process;
 mod receiver;
 mod server;
 mod witness;
 
+pub use expect::{assert_members, ids, text};
+pub use hostile::{AUTHORITY, Hostile, Play};
+pub use name_server::{NameServer, Record};
 pub use peer::Peer;
 pub use process::{Exit, Process};
 pub use receiver::{Received, Receiver, Reply};

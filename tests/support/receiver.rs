@@ -82,11 +82,11 @@ pub struct Receiver {
     serving: JoinHandle<()>,
 }
 
-/// Says how the nth request is answered.
-type Script = dyn Fn(usize, &Received) -> Reply + Send + Sync;
+/// What a request is answered with, given how many came before it.
+type Answering = Box<dyn Fn(usize, &Received) -> Reply + Send + Sync>;
 
 struct Shared {
-    answer: Box<Script>,
+    answer: Answering,
     received: Mutex<Vec<Received>>,
     count: watch::Sender<usize>,
 }

@@ -87,6 +87,9 @@ pub enum Refusal {
     Final(Status),
     #[error("an attempt is in flight or about to start")]
     InFlight,
+    /// A delivery cannot be retried: why its connection takes none.
+    #[error("the connection {0}")]
+    NoDeliveries(&'static str),
 }
 
 /// An event on its way in.

@@ -89,7 +89,7 @@ struct Line {
     connection: Connection,
     prepared: Arc<dyn Prepared>,
     limiter: Option<Limiter>,
-    retry: RetryPolicy,
+    retry: Arc<RetryPolicy>,
     timeout: Duration,
     max_in_flight: usize,
 }
@@ -118,6 +118,8 @@ enum Landed {
         work: Box<Work>,
         started_at: Timestamp,
         report: Report,
+        /// The policy it was begun with: the connection may have another by now, or none.
+        retry: Arc<RetryPolicy>,
     },
     /// It was not due any more, or the server is going down.
     Withdrawn,
@@ -239,6 +241,7 @@ impl State {
             policy.retry.as_ref().map(|waits| waits.iter().map(|ms| Duration::from_millis(*ms)).collect());
         let retry =
             RetryPolicy { waits: waits.unwrap_or_else(|| settings.retry.waits.clone()), ..settings.retry };
+        let retry = Arc::new(retry);
         let max_in_flight = policy.max_in_flight.unwrap_or(settings.max_in_flight).max(1) as usize;
         let timeout = policy.timeout(settings.timeout);
         self.line = Some(Line { connection, prepared, limiter, retry, timeout, max_in_flight });
@@ -300,6 +303,7 @@ impl State {
             ctx: self.args.ctx.clone(),
             version: line.connection.version,
             prepared: line.prepared.clone(),
+            retry: line.retry.clone(),
             timeout: line.timeout,
         };
         let myself = myself.clone();
@@ -315,8 +319,8 @@ impl State {
         self.idle_since = Instant::now();
         self.args.ctx.faults.at("connection.attempt_finished");
         match finished.result {
-            Landed::Reported { work, started_at, report } => {
-                self.record(&work, started_at, report).await?;
+            Landed::Reported { work, started_at, report, retry } => {
+                self.record(&work, started_at, report, &retry).await?;
             }
             Landed::Withdrawn => self.breaker.withdrawn(),
             Landed::ConnectionChanged => {
@@ -335,10 +339,10 @@ impl State {
         work: &Work,
         started_at: Timestamp,
         report: Report,
+        retry: &RetryPolicy,
     ) -> Result<(), ActorProcessingErr> {
         let Args { id, workspace_id, ctx, .. } = &self.args;
         let (now, delivery) = (ctx.clock.now(), &work.delivery);
-        let retry = self.line.as_ref().map_or(&ctx.settings.retry, |line| &line.retry);
         let next = delivery.after(&report, retry, now, rand::random());
         let (outcome, number, elapsed) = (report.outcome, delivery.attempt_count + 1, now.since(started_at));
         let elapsed_ms = elapsed.as_millis();
@@ -494,6 +498,7 @@ struct AttemptTask {
     ctx: Context,
     version: u64,
     prepared: Arc<dyn Prepared>,
+    retry: Arc<RetryPolicy>,
     timeout: Duration,
 }
 
@@ -538,7 +543,7 @@ impl AttemptTask {
             error!(workspace_id = named(self.workspace_id), connection_id = %self.id, delivery_id = %work.delivery.id, "the destination's code panicked");
             internal_error("an error in Weft's own code; it was reported to the server's log")
         });
-        Landed::Reported { work, started_at, report }
+        Landed::Reported { work, started_at, report, retry: self.retry.clone() }
     }
 }
 

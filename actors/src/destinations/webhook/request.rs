@@ -163,21 +163,25 @@ pub fn header_text(text: &str) -> String {
     carried
 }
 
-/// All that an endpoint could echo and no one should read in a history.
+/// All that an endpoint could echo and no one should read in a history. What is not in use now is
+/// among it: an endpoint may remember what it was sent before.
 fn secrets(settings: &Settings, url: &Url) -> Vec<String> {
-    let mut secrets = match &settings.auth {
-        Auth::None => Vec::new(),
-        Auth::Basic { username, password } if password.is_empty() => vec![username.clone()],
-        Auth::Basic { username, password } => vec![password.clone(), format!("{username}:{password}")],
-        Auth::Bearer(token) => vec![token.clone()],
-        Auth::Header(_, value) => vec![value.clone()],
-    };
-    match &settings.signing {
-        Signing::None => {}
-        Signing::Hmac { secret, .. } => secrets.push(secret.clone()),
-        Signing::Standard(signing) => {
-            secrets.extend(signing.iter().map(|secret| secret.trim_start_matches("whsec_").to_owned()));
-            secrets.extend(signing.iter().cloned());
+    let kept = |key: &str| settings.kept.get(key).and_then(Value::as_str).map(str::to_owned);
+    let mut secrets: Vec<String> = ["password", "bearer_token", "auth_header_value", "hmac_secret"]
+        .into_iter()
+        .filter_map(kept)
+        .collect();
+    match (kept("username"), kept("password")) {
+        (Some(username), Some(password)) => {
+            let pair = format!("{username}:{password}");
+            secrets.extend([STANDARD.encode(&pair), pair]);
+        }
+        (Some(username), None) => secrets.push(username),
+        (None, _) => {}
+    }
+    for signing in settings.kept.get("standard_secrets").and_then(Value::as_array).into_iter().flatten() {
+        if let Some(secret) = signing.as_str() {
+            secrets.extend([secret, secret.trim_start_matches("whsec_")].map(str::to_owned));
         }
     }
     let static_secrets = settings.headers.iter().filter(|(name, _)| is_secret_header(name.as_str()));

@@ -1,0 +1,479 @@
+//! I9: every route, asked by everybody it is not for. A stranger learns nothing and changes nothing,
+//! and cannot tell what is another's from what is not there.
+
+use crate::support::{Answer, Receiver, Reply, Weft, ids, send, text, token};
+use actors::{clock::Clock, engine::MachineKeyClear};
+use reqwest::{Method, header};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whom a route answers.
+#[derive(Clone, Copy, PartialEq)]
+enum For {
+    /// A machine of the organization.
+    Machine,
+    /// A publishable key too.
+    Sender,
+    /// Anybody: it tells nothing of tenants.
+    Anybody,
+}
+use For::{Anybody, Machine, Sender};
+
+/// Every route there is. A new one fails [`the_list_is_complete`] until it is here, and so is asked by strangers.
+#[rustfmt::skip]
+const ROUTES: [(&str, &str, For); 36] = [
+    ("GET",     "/workspaces",                                                            Machine),
+    ("POST",    "/workspaces",                                                            Machine),
+    ("GET",     "/workspaces/{workspace}",                                                Machine),
+    ("PUT",     "/workspaces/{workspace}",                                                Machine),
+    ("GET",     "/workspaces/{workspace}/connections",                                    Machine),
+    ("GET",     "/workspaces/{workspace}/rules",                                          Machine),
+    ("GET",     "/workspaces/{workspace}/events",                                         Machine),
+    ("GET",     "/connections",                                                           Machine),
+    ("POST",    "/connections",                                                           Machine),
+    ("GET",     "/connections/{connection}",                                              Machine),
+    ("PUT",     "/connections/{connection}",                                              Machine),
+    ("PATCH",   "/connections/{connection}",                                              Machine),
+    ("DELETE",  "/connections/{connection}",                                              Machine),
+    ("POST",    "/connections/{connection}/pause",                                        Machine),
+    ("POST",    "/connections/{connection}/resume",                                       Machine),
+    ("GET",     "/rules",                                                                 Machine),
+    ("POST",    "/rules",                                                                 Machine),
+    ("GET",     "/rules/{rule}",                                                          Machine),
+    ("PATCH",   "/rules/{rule}",                                                          Machine),
+    ("DELETE",  "/rules/{rule}",                                                          Machine),
+    ("GET",     "/events",                                                                Machine),
+    ("POST",    "/events",                                                                Sender),
+    ("OPTIONS", "/events",                                                                Anybody),
+    ("POST",    "/events/bulk",                                                           Sender),
+    ("OPTIONS", "/events/bulk",                                                           Anybody),
+    ("GET",     "/events/{event}",                                                        Machine),
+    ("GET",     "/events/{event}/payload",                                                Machine),
+    ("POST",    "/events/{event}/cancel",                                                 Machine),
+    ("POST",    "/events/{event}/rules/{rule}/retry",                                     Machine),
+    ("POST",    "/events/{event}/rules/{rule}/cancel",                                    Machine),
+    ("GET",     "/events/{event}/rules/{rule}/attempts",                                  Machine),
+    ("GET",     "/events/{event}/rules/{rule}/attempts/{attempt}",                        Machine),
+    ("GET",     "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",       Machine),
+    ("GET",     "/healthz",                                                               Anybody),
+    ("GET",     "/readyz",                                                                Anybody),
+    ("GET",     "/metrics",                                                               Anybody),
+];
+
+/// The table of routes as the server's source has it.
+const SOURCE: &str = include_str!("../../src/api/mod.rs");
+
+#[test]
+fn the_list_is_complete() {
+    let table = SOURCE.split("fn routes()").nth(1).expect("the table").split("\n}").next().expect("its end");
+    let mut found = BTreeSet::new();
+    for route in table.split(".route(").skip(1) {
+        let path = route.split('"').nth(1).expect("a path");
+        for method in ["get", "post", "put", "patch", "delete", "options", "head", "any", "on"] {
+            let call = format!("{method}(");
+            let is_call = |at: usize| !route[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            if route.match_indices(&call).any(|(at, _)| is_call(at)) {
+                found.insert((method.to_uppercase(), path.to_owned()));
+            }
+        }
+    }
+    let listed: BTreeSet<_> =
+        ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(found, listed, "ROUTES and src/api/mod.rs are not the same");
+    for other in [".nest(", ".merge(", ".route_service(", ".fallback_service("] {
+        let expected = usize::from(other == ".nest(");
+        assert_eq!(
+            table.matches(other).count(),
+            expected,
+            "{other} brings routes that this test does not see"
+        );
+    }
+}
+
+/// An organization with one of everything, and its ids by their names in paths.
+struct World {
+    weft: Weft,
+    ids: BTreeMap<&'static str, String>,
+    _receiver: Receiver,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (weft, receiver) = (Weft::start().await, Receiver::script(&[400]).await);
+        let connection = weft.webhook(&receiver.url("/")).await;
+        let rule = weft.rule("a.b", &connection).await;
+        let event = weft.send_event("a.b", json!({ "secret": "of the tenant" })).await;
+        weft.event_as(&event, "failed").await;
+        let attempt = text(&weft.attempts(&event, &rule, 1).await[0]["id"]);
+        let ids = BTreeMap::from([
+            ("workspace", weft.workspace.clone()),
+            ("connection", connection),
+            ("rule", rule),
+            ("event", event),
+            ("attempt", attempt),
+        ]);
+        Self { weft, ids, _receiver: receiver }
+    }
+
+    /// A path with these ids in it.
+    fn path(template: &str, ids: &BTreeMap<&'static str, String>) -> String {
+        let below = if template.starts_with("/healthz")
+            || template.starts_with("/readyz")
+            || template.starts_with("/metrics")
+        {
+            ""
+        } else {
+            "/api/v1"
+        };
+        ids.iter()
+            .fold(format!("{below}{template}"), |path, (name, id)| path.replace(&format!("{{{name}}}"), id))
+    }
+
+    /// A body that would do something, where a route has one.
+    fn body(&self, method: &str, path: &str) -> Option<Value> {
+        let metadata = json!({ "url": "http://127.0.0.1:9/stolen", "skip_test": true });
+        let (workspace, connection) = (&self.ids["workspace"], &self.ids["connection"]);
+        let event = json!({ "workspace": workspace, "event": "a.b", "payload": { "n": 1 } });
+        Some(match (method, path) {
+            ("POST", "/workspaces") | ("PUT", "/workspaces/{workspace}") => json!({ "name": "Stolen" }),
+            ("POST", "/connections") => {
+                json!({ "workspace": workspace, "type": "webhook", "name": "Stolen", "metadata": metadata })
+            }
+            ("PUT" | "PATCH", "/connections/{connection}") => {
+                json!({ "name": "Stolen", "metadata": metadata })
+            }
+            ("DELETE", "/connections/{connection}") => json!({ "force_delete": true }),
+            ("POST", "/rules") => {
+                json!({ "workspace": workspace, "connection": connection, "event": "*", "metadata": { "action": "send_webhook" } })
+            }
+            ("PATCH", "/rules/{rule}") => json!({ "event": "*" }),
+            ("POST", "/events") => event,
+            ("POST", "/events/bulk") => json!([event]),
+            _ => return None,
+        })
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&'static str, String)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = self.weft.request(method, target);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        send(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+        .await
+    }
+
+    /// All that its owner sees.
+    async fn seen(&self) -> Vec<Value> {
+        let owner = [("authorization", format!("Bearer {}", self.weft.token()))];
+        let mut seen = Vec::new();
+        for (method, path, whom) in ROUTES {
+            if method == "GET" && whom == Machine {
+                let answer = self.ask(method, &Self::path(path, &self.ids), &owner, None).await;
+                assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+                seen.push(answer.body);
+            }
+        }
+        seen
+    }
+
+    /// Nothing in an answer is ours.
+    fn assert_reveals_nothing(&self, answer: &Answer, why: &str) {
+        let ours = self.ids.values().map(String::as_str);
+        for told in
+            ours.chain(["of the tenant", "a.b", &self.weft.machine.access_key, &self.weft.publishable_key])
+        {
+            assert!(!answer.text.contains(told), "{why}: {told} is told in {}", answer.text);
+        }
+    }
+}
+
+fn bearer(machine: &MachineKeyClear) -> Vec<(&'static str, String)> {
+    vec![("authorization", format!("Bearer {}", token(machine)))]
+}
+
+#[tokio::test]
+async fn without_the_right_credentials_no_route_answers() {
+    let world = World::new().await;
+    let weft = &world.weft;
+    let before = world.seen().await;
+    let (stranger, ..) = weft.stranger().await;
+    let key = weft.publishable_key.clone();
+    let of = |machine: &MachineKeyClear, organization| {
+        let now = Clock::system().now();
+        format!("Bearer {}", weft::auth::sign(&machine.access_key, &machine.secret, organization, now, 30))
+    };
+    let ours = weft.machine.organization_id;
+    let tampered = {
+        let token = weft.token();
+        let (signed, signature) = token.rsplit_once('.').expect("a signature");
+        let other = if signature.starts_with('A') { "B" } else { "A" };
+        format!("Bearer {signed}.{other}{}", &signature[1..])
+    };
+    const AUTH: &str = "authorization";
+    #[rustfmt::skip]
+    let credentials = [
+        // why                                        headers
+        ("none",                                      vec![]),
+        ("a publishable key",                         vec![("x-meshes-publishable-key", key.clone())]),
+        ("a publishable key as a token",              vec![(AUTH, format!("Bearer {key}"))]),
+        ("a stranger who claims our organization",    vec![(AUTH, of(&stranger, ours))]),
+        ("our key with their organization",           vec![(AUTH, of(&weft.machine, stranger.organization_id))]),
+        ("a tampered signature",                      vec![(AUTH, tampered)]),
+        ("another scheme",                            vec![(AUTH, format!("Basic {}", weft.token()))]),
+        ("a cookie",                                  vec![("cookie", format!("token={}", weft.token()))]),
+        ("two tokens",                                vec![(AUTH, format!("Bearer {}", weft.token())), (AUTH, format!("Bearer {}", weft.token()))]),
+    ];
+    for (method, path, whom) in ROUTES {
+        let target = World::path(path, &world.ids);
+        let body = world.body(method, path);
+        for (why, headers) in &credentials {
+            let why = format!("{method} {path} with {why}");
+            if whom == Anybody
+                || (whom == Sender && headers.iter().any(|(name, _)| *name == "x-meshes-publishable-key"))
+            {
+                continue;
+            }
+            let answer = world.ask(method, &target, headers, body.as_ref()).await;
+            answer.refused(401, "invalid or missing credentials", &why);
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{why}");
+            world.assert_reveals_nothing(&answer, &why);
+        }
+        if whom == Machine {
+            let in_query = format!("{target}?access_token={}&token={0}", weft.token());
+            let answer = world.ask(method, &in_query, &[], body.as_ref()).await;
+            answer.refused(
+                401,
+                "invalid or missing credentials",
+                &format!("{method} {path} with a token in the query"),
+            );
+        }
+    }
+    assert_eq!(world.seen().await, before, "nothing was changed");
+    world.weft.stop().await;
+}
+
+#[tokio::test]
+async fn another_organization_finds_nothing_and_changes_nothing() {
+    let world = World::new().await;
+    let before = world.seen().await;
+    let (stranger, their_workspace, their_key) = world.weft.stranger().await;
+    let unknown: BTreeMap<_, _> =
+        world.ids.keys().map(|name| (*name, uuid::Uuid::now_v7().to_string())).collect();
+    let upper: BTreeMap<_, _> = world.ids.iter().map(|(name, id)| (*name, id.to_uppercase())).collect();
+    for (method, path, whom) in ROUTES {
+        if whom == Anybody {
+            continue;
+        }
+        let why = format!("{method} {path}");
+        let body = world.body(method, path);
+        let theirs = bearer(&stranger);
+        let foreign = world.ask(method, &World::path(path, &world.ids), &theirs, body.as_ref()).await;
+        if !path.contains('{') {
+            match (method, path) {
+                ("GET", _) => {
+                    let listed = ids(&foreign.body);
+                    assert_eq!(foreign.status, 200, "{why}");
+                    assert!(
+                        listed.iter().all(|id| !world.ids.values().any(|ours| ours == id)),
+                        "{why}: {listed:?}"
+                    );
+                }
+                ("POST", "/workspaces") => {
+                    assert_eq!(foreign.status, 201, "{why}: into their own organization")
+                }
+                ("POST", "/events/bulk") => {
+                    assert_eq!(foreign.status, 207, "{why}");
+                    assert_eq!(foreign.body["records"][0]["message"], "workspace not found", "{why}");
+                }
+                _ => foreign.refused(404, "workspace not found", &why),
+            }
+            world.assert_reveals_nothing(&foreign, &why);
+            continue;
+        }
+        world.assert_reveals_nothing(&foreign, &why);
+        // Ours, spelled as they like, and what nobody has: one and the same answer.
+        let none = world.ask(method, &World::path(path, &unknown), &theirs, body.as_ref()).await;
+        none.refused(404, "not found", &why);
+        for (spelling, answer) in [
+            ("as it is", foreign),
+            ("in upper case", world.ask(method, &World::path(path, &upper), &theirs, body.as_ref()).await),
+        ] {
+            assert_eq!((answer.status, answer.message()), (404, none.message()), "{why} {spelling}");
+            assert_eq!(answer.body["error"], none.body["error"], "{why} {spelling}");
+        }
+    }
+    // A rule of theirs to a connection of ours.
+    let body = json!({ "workspace": their_workspace, "connection": world.ids["connection"], "event": "*", "metadata": { "action": "send_webhook" } });
+    let answer = world.ask("POST", "/api/v1/rules", &bearer(&stranger), Some(&body)).await;
+    answer.refused(404, "connection not found", "their rule, our connection");
+    // Their publishable key, our workspace.
+    let event = json!({ "workspace": world.ids["workspace"], "event": "a.b", "payload": { "n": 1 } });
+    let key = [("x-meshes-publishable-key", their_key)];
+    let answer = world.ask("POST", "/api/v1/events", &key, Some(&event)).await;
+    answer.refused(400, "workspace is not the publishable key's workspace", "their key, our workspace");
+    assert_eq!(world.seen().await, before, "nothing was changed");
+    world.weft.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_id_names_nothing() {
+    let world = World::new().await;
+    let before = world.seen().await;
+    for (method, path, whom) in ROUTES {
+        if whom == Anybody || !path.contains('{') {
+            continue;
+        }
+        let body = world.body(method, path);
+        for name in ["workspace", "connection", "rule", "event", "attempt"] {
+            let there = format!("{{{name}}}");
+            let Some(id) = path.contains(&there).then(|| &world.ids[name]) else { continue };
+            #[rustfmt::skip]
+            let malformed = [
+                "x".to_owned(), "%20".to_owned(), "0".to_owned(), "null".to_owned(), "%00".to_owned(), "..%2f..".to_owned(),
+                "%ff%fe".to_owned(), "*".to_owned(), format!("{id}%00"), format!("{id}0"), id[1..].to_owned(), id.replace('-', ""), format!("%7B{id}%7D"),
+                format!("urn:uuid:{id}"), format!("{id}%2f"), format!("{id};x=1"), "' or 1=1 --".replace(' ', "%20"), "9".repeat(2_000),
+            ];
+            for malformed in malformed {
+                let mut ids = world.ids.clone();
+                ids.insert(name, malformed.clone());
+                let answer = world
+                    .ask(method, &World::path(path, &ids), &bearer(&world.weft.machine), body.as_ref())
+                    .await;
+                let why = format!("{method} {path} with {name} {malformed}");
+                answer.refused(404, "not found", &why);
+                assert!(
+                    !answer.text.contains(&malformed) || malformed.len() < 5,
+                    "{why}: it is not told back"
+                );
+            }
+        }
+    }
+    assert_eq!(world.seen().await, before, "nothing was changed");
+    world.weft.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_405_for_everybody_and_does_nothing() {
+    let world = World::new().await;
+    let before = world.seen().await;
+    let mut paths = BTreeMap::<&str, Vec<&str>>::new();
+    for (method, path, _) in ROUTES {
+        paths.entry(path).or_default().push(method);
+    }
+    for (path, methods) in paths {
+        let target = World::path(path, &world.ids);
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"] {
+            if methods.contains(&method) {
+                continue;
+            }
+            for headers in [vec![], bearer(&world.weft.machine)] {
+                let answer = world.ask(method, &target, &headers, None).await;
+                let why = format!("{method} {path}");
+                answer.refused(405, "does not have that method", &why);
+                world.assert_reveals_nothing(&answer, &why);
+                if let Some(allowed) = answer.header(header::ALLOW.as_str()) {
+                    let mut allowed: Vec<&str> =
+                        allowed.split(',').filter(|method| *method != "HEAD").collect();
+                    allowed.sort_unstable();
+                    let mut methods = methods.clone();
+                    methods.sort_unstable();
+                    assert_eq!(allowed, methods, "{why}");
+                }
+            }
+        }
+    }
+    for path in [
+        "/",
+        "/api",
+        "/api/v1",
+        "/api/v1/",
+        "/api/v2/events",
+        "/api/v1/organizations",
+        "/api/v1/events/",
+        "/API/V1/events",
+        "/api/v1//events",
+    ] {
+        world.ask("GET", path, &bearer(&world.weft.machine), None).await.refused(404, "not found", path);
+    }
+    assert_eq!(world.seen().await, before, "nothing was changed");
+    world.weft.stop().await;
+}
+
+#[tokio::test]
+async fn what_anybody_may_ask_tells_nothing_of_tenants() {
+    let world = World::new().await;
+    for (method, path, whom) in ROUTES {
+        if whom == Anybody {
+            let answer = world.ask(method, &World::path(path, &world.ids), &[], None).await;
+            assert!([200, 204].contains(&answer.status), "{path}: {}", answer.text);
+            world.assert_reveals_nothing(&answer, path);
+            let organization = world.weft.machine.organization_id.to_string();
+            assert!(
+                !answer.text.contains(&organization) && !answer.text.contains("127.0.0.1"),
+                "{path}: {}",
+                answer.text
+            );
+        }
+    }
+    // And no route but the two for browsers may be called from a page.
+    for (method, path, whom) in ROUTES {
+        let headers =
+            [bearer(&world.weft.machine), vec![("origin", "https://page.example".to_owned())]].concat();
+        let is_ingest = path == "/events" || path == "/events/bulk";
+        if method == "GET" && !is_ingest && whom == Machine {
+            let answer = world.ask(method, &World::path(path, &world.ids), &headers, None).await;
+            assert_eq!(answer.header("access-control-allow-origin"), None, "{method} {path}");
+        }
+    }
+    world.weft.stop().await;
+}
+
+/// Workspaces of one organization are apart as well: an event meets the rules of its own only.
+#[tokio::test]
+async fn an_event_meets_the_rules_of_its_own_workspace_only() {
+    let (weft, ours, theirs) =
+        (Weft::start().await, Receiver::start(Reply::ok).await, Receiver::start(Reply::ok).await);
+    let (sibling, their_key) = weft.sibling("sibling").await;
+    let rule = weft.rule("a.b", &weft.webhook(&ours.url("/")).await).await;
+    let metadata = json!({ "url": theirs.url("/"), "skip_test": true });
+    let body = json!({ "workspace": sibling, "type": "webhook", "name": "Theirs", "metadata": metadata });
+    let connection = weft.post("/connections", body).await.answered(201, "theirs");
+    let body = json!({ "workspace": sibling, "connection": connection["connection"]["id"], "event": "*", "metadata": { "action": "send_webhook" } });
+    let their_rule = weft.post("/rules", body).await.answered(201, "theirs");
+
+    let event = weft.send_event("a.b", json!({ "whose": "ours" })).await;
+    let sent = weft.request(Method::POST, "/api/v1/events").header("x-meshes-publishable-key", their_key);
+    let sent = send(sent.json(&json!({ "event": "a.b", "payload": { "whose": "theirs" } })))
+        .await
+        .answered(201, "theirs");
+    let theirs_shown = weft.event_as(&text(&sent["event"]["id"]), "completed").await;
+    let shown = weft.event_as(&event, "completed").await;
+    for (why, event, rule, receiver, whose) in [
+        ("ours", &shown, &rule, &ours, "ours"),
+        ("theirs", &theirs_shown, &text(&their_rule["rule"]["id"]), &theirs, "theirs"),
+    ] {
+        assert_eq!((&event["total_rules"], &event["unmatched_rules"]), (&json!(1), &json!([])), "{why}");
+        assert_eq!(event["rule_events"][0]["rule"], rule.as_str(), "{why}");
+        let came = receiver.so_far();
+        assert_eq!((came.len(), &came[0].json()["payload"]["whose"]), (1, &json!(whose)), "{why}");
+    }
+    for list in ["connections", "rules", "events"] {
+        let of = async |workspace: &str| {
+            ids(&weft.get(&format!("/workspaces/{workspace}/{list}")).await.answered(200, list))
+        };
+        let (ours, theirs) = (of(&weft.workspace).await, of(&sibling).await);
+        assert_eq!((ours.len(), theirs.len()), (1, 1), "{list}");
+        assert_ne!(ours, theirs, "{list}");
+    }
+    weft.stop().await;
+}
