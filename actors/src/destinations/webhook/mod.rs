@@ -157,8 +157,8 @@ impl Destination for Webhook {
                 *value = stored["value"].clone();
             }
         }
-        let changed = |key: &str| sent.get(key) != stored.get(key);
-        match (changed("signing"), changed("hmac_enabled")) {
+        let (means, meant) = (signing_meant(sent), signing_meant(stored));
+        match (means.0 != meant.0, means.1 != meant.1) {
             (false, true) => drop(merged.remove("signing")),
             (true, false) => drop(merged.remove("hmac_enabled")),
             _ => {}
@@ -226,6 +226,25 @@ impl Prepared for Endpoint {
         };
         answer::report(http.send(request).await, self.has_credentials, &self.redactor, out.sent_at)
     }
+}
+
+/// What `signing` and `hmac_enabled` say, however they are spelled: an empty text and null are as
+/// good as absent, and what is absent follows from the other one.
+fn signing_meant(settings: &Map<String, Value>) -> (Value, Value) {
+    let said = |key: &str| match settings.get(key) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => match text.to_ascii_lowercase().as_str() {
+            "" => None,
+            "true" => Some(Value::from(true)),
+            "false" => Some(Value::from(false)),
+            text => Some(Value::from(text)),
+        },
+        Some(value) => Some(value.clone()),
+    };
+    let (signing, enabled) = (said("signing"), said("hmac_enabled"));
+    let by_flag = if enabled == Some(Value::from(true)) { "hmac" } else { "none" };
+    let by_name = signing.as_ref().is_some_and(|name| name == "hmac");
+    (signing.unwrap_or_else(|| by_flag.into()), enabled.unwrap_or_else(|| by_name.into()))
 }
 
 fn numbered_mask(index: usize) -> String {

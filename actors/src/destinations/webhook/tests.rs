@@ -340,6 +340,9 @@ fn a_mask_sent_back_stands_for_the_stored_secret() {
                                                                                         json!({"headers": [{"name": "X-API-Token", "value": "t"}]})),
         ("HMAC switched off",        json!({"signing": "hmac", "hmac_enabled": true}), json!({"signing": "hmac", "hmac_enabled": false}), json!({"hmac_enabled": false})),
         ("signing changed",          json!({"signing": "hmac", "hmac_enabled": true}), json!({"signing": "none", "hmac_enabled": true}),  json!({"signing": "none"})),
+        ("nothing but spelling",     json!({"signing": "standard"}),       json!({"signing": "standard", "hmac_enabled": ""}),      json!({"signing": "standard", "hmac_enabled": ""})),
+        ("nothing but a default",    json!({"hmac_enabled": true}),        json!({"signing": null, "hmac_enabled": true}),          json!({"signing": null, "hmac_enabled": true})),
+        ("to HMAC by its flag",      json!({"signing": "standard"}),       json!({"signing": "standard", "hmac_enabled": true}),    json!({"hmac_enabled": true})),
     ];
     for (why, stored, sent, merged) in cases {
         assert_eq!(Value::from(Webhook.merge(&map(sent), &map(stored))), merged, "{why}");
@@ -375,7 +378,44 @@ prop_compose! {
     }
 }
 
+/// The ways to say one kind of signing, with its secrets; `None` leaves the key out.
+fn spelled(kind: usize) -> impl Strategy<Value = Map<String, Value>> {
+    let (nothing, no, yes) = ([None, Some(json!(null)), Some(json!(""))], json!(false), json!(true));
+    let [absent, null, empty] = nothing.clone();
+    let off = [absent.clone(), null.clone(), empty.clone(), Some(no), Some(json!("false"))].to_vec();
+    let on = [absent, null, empty, Some(yes), Some(json!("true"))].to_vec();
+    let (names, flags) = match kind {
+        0 => ([&nothing[..], &[Some(json!("none")), Some(json!("None"))]].concat(), off),
+        1 => ([&nothing[..], &[Some(json!("hmac")), Some(json!("HMAC"))]].concat(), on),
+        _ => (vec![Some(json!("standard")), Some(json!("Standard"))], off),
+    };
+    (prop::sample::select(names), prop::sample::select(flags))
+        .prop_map(|(name, flag)| {
+            let mut settings = map(json!({"url": "https://example.com/hook", "hmac_secret": "key", "standard_secrets": [STANDARD_SECRET]}));
+            settings.extend([("signing", name), ("hmac_enabled", flag)].into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+            settings
+        })
+        .prop_filter("says it", move |settings| signs(settings) == kind)
+}
+
+/// Which of the kinds these settings lead to.
+fn signs(settings: &Map<String, Value>) -> usize {
+    match settings::Settings::read(settings).0.signing {
+        settings::Signing::None => 0,
+        settings::Signing::Hmac { .. } => 1,
+        settings::Signing::Standard(_) => 2,
+    }
+}
+
 proptest! {
+    /// I12, I18: a signature is neither lost nor changed because a form spells the same thing otherwise.
+    #[test]
+    fn how_signing_is_spelled_never_changes_it((kind, stored, sent) in (0..3usize).prop_flat_map(|kind| (Just(kind), spelled(kind), spelled(kind)))) {
+        let kept = check(Value::from(stored)).expect("good settings");
+        let merged = check(Value::from(Webhook.merge(&sent, &kept))).expect("still good settings");
+        prop_assert_eq!(signs(&merged), kind, "{:?} over {:?}", sent, kept);
+    }
+
     #[test]
     fn what_is_shown_holds_no_secret_and_sent_back_changes_nothing(settings in settings()) {
         let kept = check(Value::from(settings.clone())).expect("good settings");
