@@ -338,6 +338,7 @@ fn a_mask_sent_back_stands_for_the_stored_secret() {
         ("the first one removed",    json!({"standard_secrets": ["a", "b"]}), json!({"standard_secrets": [second]}),   json!({"standard_secrets": ["b"]})),
         ("a header, by its name",    token("t"),                           json!({"headers": [{"name": "X-API-Token", "value": MASK}]}),
                                                                                         json!({"headers": [{"name": "X-API-Token", "value": "t"}]})),
+        ("a name without password",  json!({"username": "k"}),             json!({"username": MASK, "password": "p"}), json!({"username": "k", "password": "p"})),
         ("HMAC switched off",        json!({"signing": "hmac", "hmac_enabled": true}), json!({"signing": "hmac", "hmac_enabled": false}), json!({"hmac_enabled": false})),
         ("signing changed",          json!({"signing": "hmac", "hmac_enabled": true}), json!({"signing": "none", "hmac_enabled": true}),  json!({"signing": "none"})),
         ("nothing but spelling",     json!({"signing": "standard"}),       json!({"signing": "standard", "hmac_enabled": ""}),      json!({"signing": "standard", "hmac_enabled": ""})),
@@ -347,6 +348,16 @@ fn a_mask_sent_back_stands_for_the_stored_secret() {
     for (why, stored, sent, merged) in cases {
         assert_eq!(Value::from(Webhook.merge(&map(sent), &map(stored))), merged, "{why}");
     }
+}
+
+#[tokio::test]
+async fn what_an_endpoint_echoes_is_kept_without_credentials() {
+    let settings = json!({"auth_scheme": "basic", "username": "name-alone",
+        "headers": [{"name": "X-Auth", "value": "s3cret"}, {"name": "X-Region", "value": "eu"}]});
+    let echo = Play::status("500 Internal Server Error", "X-Auth: s3cret, X-Region: eu, name-alone");
+    let (_, report) = deliver(vec![echo], settings, &event(), "{}").await;
+    let body = report.response.expect("a failure is kept").body;
+    assert_eq!(body, "X-Auth: [redacted], X-Region: eu, [redacted]");
 }
 
 #[test]
@@ -363,7 +374,7 @@ prop_compose! {
     /// Good settings of every kind; each secret starts with `S3`, and nothing else does.
     fn settings()(
         auth in 0..4usize, signing in 0..3usize, secrets in prop::collection::vec("S3[a-zA-Z0-9]{10,20}", 4),
-        standard in 1..4usize, header in any::<bool>(),
+        standard in 1..4usize, header in any::<bool>(), name_alone in any::<bool>(),
     ) -> Map<String, Value> {
         let mut settings = map(json!({"url": "https://example.com/hook?x=1", "username": "ada", "password": secrets[0],
             "bearer_token": secrets[1], "auth_header_name": "X-Key", "auth_header_value": secrets[2], "hmac_secret": secrets[3]}));
@@ -371,8 +382,12 @@ prop_compose! {
         settings.insert("signing".into(), json!(["none", "hmac", "standard"][signing]));
         settings.insert("hmac_enabled".into(), json!(signing == 1));
         settings.insert("standard_secrets".into(), json!(vec![format!("S3{}", "a".repeat(34)); standard]));
+        if name_alone {
+            settings.remove("password");
+            settings.insert("username".into(), json!(secrets[0]));
+        }
         if header {
-            settings.insert("headers".into(), json!([{"name": "X-Api-Token", "value": secrets[0]}, {"name": "X-Tenant", "value": "acme"}]));
+            settings.insert("headers".into(), json!([{"name": "X-Api-Token", "value": secrets[0]}, {"name": "X-Auth", "value": secrets[1]}]));
         }
         settings
     }
