@@ -213,8 +213,11 @@ async fn run_server(args: ServeArgs) -> Result<ExitCode, Error> {
         () = asked.recv() => return Ok(ExitCode::SUCCESS),
     };
     tracing::info!(address = %server.address(), data = %config.data.display(), "serving");
-    asked.recv().await;
-    tracing::info!("shutting down");
+    let served = server.serve_until(asked.recv()).await;
+    match &served {
+        Ok(()) => tracing::info!("shutting down"),
+        Err(why) => tracing::error!("{why}"),
+    }
     tokio::select! {
         ended = server.shut_down() => ended?,
         () = asked.recv() => {
@@ -223,7 +226,7 @@ async fn run_server(args: ServeArgs) -> Result<ExitCode, Error> {
         }
     }
     tracing::info!("ended");
-    Ok(ExitCode::SUCCESS)
+    Ok(served.map_or(ExitCode::from(EXIT_WRONG), |()| ExitCode::SUCCESS))
 }
 
 async fn dev_config<F, R>(args: &DevArgs, run: F) -> Result<ExitCode, Error>

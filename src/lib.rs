@@ -46,6 +46,9 @@ pub enum Error {
     Listen { address: SocketAddr, source: io::Error },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+    /// The process is of no use any more; its next life takes up what it left.
+    #[error("nothing is delivered any more: the root of the actors fell; start again to go on")]
+    Fallen,
     #[error("{0}")]
     Told(String),
 }
@@ -130,6 +133,14 @@ impl Server {
     /// The engine behind it.
     pub fn engine(&self) -> &Engine {
         &self.app.engine
+    }
+
+    /// Serves until somebody asks for the end, or [`Error::Fallen`]. Either way [`Self::shut_down`] is next.
+    pub async fn serve_until(&self, asked: impl Future<Output = ()>) -> Result<(), Error> {
+        tokio::select! {
+            () = asked => Ok(()),
+            () = self.app.engine.failed() => Err(Error::Fallen),
+        }
     }
 
     /// Not ready any more → not listening any more → what was accepted is answered → attempts in

@@ -766,6 +766,11 @@ impl Engine {
         }
     }
 
+    /// Whether the tree has fallen, or was drained: nothing is delivered any more.
+    pub fn has_ended(&self) -> bool {
+        self.0.tree.as_ref().is_some_and(Tree::has_ended)
+    }
+
     /// Finishes or gives up what is in flight within `patience`, and closes the store. The caller has
     /// stopped sending events.
     pub async fn drain(&self, patience: Duration) -> Result<(), EngineError> {

@@ -9,7 +9,7 @@ mod server;
 
 pub use process::{Exit, Process};
 pub use receiver::{Received, Receiver, Reply};
-pub use server::{Answer, Weft, token};
+pub use server::{Answer, MASTER_KEY, Weft, http_client, send, token};
 
 use std::time::Duration;
 use tokio::time::Instant;
