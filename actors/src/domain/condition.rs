@@ -12,11 +12,12 @@
 //! | `exists` | is there, even as `null`; with `"value": false`, is not there |
 //! | `matches` | is a string that the regular expression finds; see <https://docs.rs/regex/#syntax> |
 //!
-//! Integers up to 64 bits compare exactly, and `1` equals `1.0`; other numbers compare as 64-bit floats.
+//! Integers up to 64 bits compare exactly, and `1` equals `1.0`; other numbers compare as 64-bit floats,
+//! where `1e400` is greater than all of them. A number that no path leads to has no say.
 
-use super::field::FieldError;
+use super::{field::FieldError, payload::Json};
 use regex::{Regex, RegexBuilder};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 use std::{cmp::Ordering, fmt::Write};
 
 /// How deep `all`, `any` and `not` may nest.
@@ -53,10 +54,10 @@ struct Leaf {
 
 #[derive(Clone, Debug)]
 enum Test {
-    Equal { value: Value, wanted: bool },
-    Compare { value: Value, op: &'static str, wanted: fn(Ordering) -> bool },
-    In { values: Vec<Value>, wanted: bool },
-    Contains(Value),
+    Equal { value: Json<'static>, wanted: bool },
+    Compare { value: Json<'static>, op: &'static str, wanted: fn(Ordering) -> bool },
+    In { values: Vec<Json<'static>>, wanted: bool },
+    Contains(Json<'static>),
     StartsWith(String),
     EndsWith(String),
     Exists(bool),
@@ -87,7 +88,7 @@ impl Condition {
     }
 
     /// Whether it holds for a payload; if not, why, in a sentence of at most [`MISS_CHARS_MAX`] characters.
-    pub fn holds(&self, payload: &Value) -> Result<(), String> {
+    pub fn holds(&self, payload: &Json<'_>) -> Result<(), String> {
         self.0.holds(payload, &mut String::from("conditions")).map_err(|miss| cut(&miss, MISS_CHARS_MAX))
     }
 }
@@ -172,16 +173,20 @@ fn test(op: &'static str, value: Option<&Value>) -> Result<Test, String> {
             Some(_) => Err("must be true or false with exists".to_owned()),
         };
     }
-    let Some(value) = value else { return Err(format!("is missing: {op} compares with it")) };
-    let scalar =
-        || if is_scalar(value) { Ok(value.clone()) } else { Err(format!("must be a scalar with {op}")) };
+    let Some(value) = value.map(Json::from) else {
+        return Err(format!("is missing: {op} compares with it"));
+    };
+    let scalar = || match value.is_scalar() {
+        true => Ok(value.clone()),
+        false => Err(format!("must be a scalar with {op}")),
+    };
     let text = || value.as_str().map(str::to_owned).ok_or_else(|| format!("must be a string with {op}"));
     let compare = |wanted: fn(Ordering) -> bool| match value {
-        Value::Number(_) | Value::String(_) => Ok(Test::Compare { value: value.clone(), op, wanted }),
+        Json::Number(_) | Json::String(_) => Ok(Test::Compare { value: value.clone(), op, wanted }),
         _ => Err(format!("must be a number or a string with {op}")),
     };
-    let list = || match value.as_array() {
-        Some(values) if !values.is_empty() && values.iter().all(is_scalar) => Ok(values.clone()),
+    let list = || match &value {
+        Json::Array(values) if !values.is_empty() && values.iter().all(Json::is_scalar) => Ok(values.clone()),
         _ => Err(format!("must be a list of scalars with {op}")),
     };
     match op {
@@ -222,10 +227,6 @@ fn only(object: &Map<String, Value>, known: &[&str], place: &str) -> Result<(), 
     }
 }
 
-const fn is_scalar(value: &Value) -> bool {
-    !matches!(value, Value::Array(_) | Value::Object(_))
-}
-
 /// A dotted path: a name first, then names and indexes.
 fn is_path(path: &str) -> bool {
     let is_word =
@@ -235,18 +236,9 @@ fn is_path(path: &str) -> bool {
         && !path.starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// The value at a dotted path: members of objects, elements of arrays.
-pub fn at_path<'a>(payload: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(payload, |value, part| match value {
-        Value::Object(object) => object.get(part),
-        Value::Array(array) => array.get(part.parse::<usize>().ok()?),
-        _ => None,
-    })
-}
-
 impl Node {
     /// `place` is where this node stands; it is put back as it was.
-    fn holds(&self, payload: &Value, place: &mut String) -> Result<(), String> {
+    fn holds(&self, payload: &Json<'_>, place: &mut String) -> Result<(), String> {
         let at = |place: &mut String, part: std::fmt::Arguments<'_>, node: &Self| {
             let before = place.len();
             let _ = place.write_fmt(part);
@@ -268,7 +260,7 @@ impl Node {
                 Err(_) => Ok(()),
             },
             Self::Leaf(leaf) => {
-                let found = at_path(payload, &leaf.path);
+                let found = payload.at_path(&leaf.path);
                 if leaf.test.holds(found) {
                     return Ok(());
                 }
@@ -280,26 +272,24 @@ impl Node {
 }
 
 impl Test {
-    fn holds(&self, found: Option<&Value>) -> bool {
+    fn holds(&self, found: Option<&Json<'_>>) -> bool {
         match self {
-            Self::Equal { value, wanted } => found.is_some_and(|found| equal(found, value)) == *wanted,
+            Self::Equal { value, wanted } => found.is_some_and(|found| found.says(value)) == *wanted,
             Self::Compare { value, wanted, .. } => {
-                found.and_then(|found| compare(found, value)).is_some_and(wanted)
+                found.and_then(|found| found.compare(value)).is_some_and(wanted)
             }
             Self::In { values, wanted } => {
-                found.is_some_and(|found| values.iter().any(|value| equal(found, value))) == *wanted
+                found.is_some_and(|found| values.iter().any(|value| found.says(value))) == *wanted
             }
             Self::Contains(value) => match found {
-                Some(Value::String(text)) => value.as_str().is_some_and(|part| text.contains(part)),
-                Some(Value::Array(elements)) => elements.iter().any(|element| equal(element, value)),
+                Some(Json::String(text)) => value.as_str().is_some_and(|part| text.contains(part)),
+                Some(Json::Array(elements)) => elements.iter().any(|element| element.says(value)),
                 _ => false,
             },
-            Self::StartsWith(part) => {
-                found.and_then(Value::as_str).is_some_and(|text| text.starts_with(part))
-            }
-            Self::EndsWith(part) => found.and_then(Value::as_str).is_some_and(|text| text.ends_with(part)),
+            Self::StartsWith(part) => found.and_then(Json::as_str).is_some_and(|text| text.starts_with(part)),
+            Self::EndsWith(part) => found.and_then(Json::as_str).is_some_and(|text| text.ends_with(part)),
             Self::Exists(wanted) => found.is_some() == *wanted,
-            Self::Matches(regex) => found.and_then(Value::as_str).is_some_and(|text| regex.is_match(text)),
+            Self::Matches(regex) => found.and_then(Json::as_str).is_some_and(|text| regex.is_match(text)),
         }
     }
 
@@ -310,50 +300,34 @@ impl Test {
             }
             Self::Compare { value, op, .. } => format!("{op} {}", shown(value)),
             Self::In { values, wanted } => {
-                format!("{} {}", if *wanted { "in" } else { "not_in" }, shown(&Value::from(values.clone())))
+                format!("{} {}", if *wanted { "in" } else { "not_in" }, shown(&Json::Array(values.clone())))
             }
             Self::Contains(value) => format!("contains {}", shown(value)),
-            Self::StartsWith(part) => format!("starts_with {}", shown(&Value::from(part.as_str()))),
-            Self::EndsWith(part) => format!("ends_with {}", shown(&Value::from(part.as_str()))),
+            Self::StartsWith(part) => format!("starts_with {}", quoted(part)),
+            Self::EndsWith(part) => format!("ends_with {}", quoted(part)),
             Self::Exists(wanted) => format!("exists {wanted}"),
-            Self::Matches(regex) => format!("matches {}", shown(&Value::from(regex.as_str()))),
+            Self::Matches(regex) => format!("matches {}", quoted(regex.as_str())),
         }
     }
 }
 
-fn equal(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => compare_numbers(a, b) == Some(Ordering::Equal),
-        _ => is_scalar(a) && a == b,
-    }
-}
-
-fn compare(a: &Value, b: &Value) -> Option<Ordering> {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => compare_numbers(a, b),
-        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
-        _ => None,
-    }
-}
-
-fn compare_numbers(a: &Number, b: &Number) -> Option<Ordering> {
-    let integer = |n: &Number| n.as_i64().map(i128::from).or_else(|| n.as_u64().map(i128::from));
-    match (integer(a), integer(b)) {
-        (Some(a), Some(b)) => Some(a.cmp(&b)),
-        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
-    }
-}
-
-fn shown(value: &Value) -> String {
+fn shown(value: &Json<'_>) -> String {
     match value {
-        Value::Object(_) => "an object".to_owned(),
-        Value::Array(elements) if !elements.iter().all(is_scalar) => "a list".to_owned(),
-        Value::String(text) => Value::from(cut(text, SHOWN_CHARS_MAX)).to_string(),
-        Value::Array(elements) => {
-            cut(&Value::from(elements[..elements.len().min(8)].to_vec()).to_string(), SHOWN_CHARS_MAX)
+        Json::Object(_) => "an object".to_owned(),
+        Json::Array(elements) if !elements.iter().all(Json::is_scalar) => "a list".to_owned(),
+        Json::Array(elements) => {
+            let elements: Vec<_> = elements.iter().take(8).map(shown).collect();
+            cut(&format!("[{}]", elements.join(",")), SHOWN_CHARS_MAX)
         }
-        scalar => cut(&scalar.to_string(), SHOWN_CHARS_MAX),
+        Json::String(text) => quoted(text),
+        Json::Number(number) => cut(number, SHOWN_CHARS_MAX),
+        Json::Bool(flag) => flag.to_string(),
+        Json::Null => "null".to_owned(),
     }
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(cut(text, SHOWN_CHARS_MAX)).to_string()
 }
 
 /// The first `chars` characters, with a sign that there was more.
@@ -410,6 +384,7 @@ mod tests {
             (json!({"all": [{"path": "seats", "op": "gt", "value": 1}, {"not": {"path": "plan", "op": "eq", "value": "free"}}]}), true),
             (json!({"any": [{"path": "seats", "op": "gt", "value": 9}, {"path": "plan", "op": "eq", "value": "x"}]}), false),
         ];
+        let payload = Json::from(&payload);
         for (condition, expected) in cases {
             let compiled = Condition::compile(&condition).unwrap_or_else(|err| panic!("{condition}: {err}"));
             assert_eq!(
@@ -459,9 +434,10 @@ mod tests {
         let condition =
             json!({"all": [{"path": "a", "op": "exists"}, {"path": "plan", "op": "eq", "value": "pro"}]});
         let condition = Condition::compile(&condition).expect("compiles");
-        let miss = condition.holds(&json!({"a": 1, "plan": "free"})).expect_err("misses");
+        let miss = condition.holds(&Json::from(&json!({"a": 1, "plan": "free"}))).expect_err("misses");
         assert_eq!(miss, r#"conditions.all[1]: plan eq "pro" does not hold, found "free""#);
-        let long = condition.holds(&json!({"a": 1, "plan": "é".repeat(10_000)})).expect_err("misses");
+        let long =
+            condition.holds(&Json::from(&json!({"a": 1, "plan": "é".repeat(10_000)}))).expect_err("misses");
         assert!(long.chars().count() <= MISS_CHARS_MAX);
     }
 
@@ -499,7 +475,7 @@ mod tests {
     proptest! {
         #[test]
         fn not_any_is_all_not(a in leaf(), b in leaf(), payload in payload()) {
-            let holds = |condition: Value| Condition::compile(&condition).expect("compiles").holds(&payload).is_ok();
+            let holds = |condition: Value| Condition::compile(&condition).expect("compiles").holds(&Json::from(&payload)).is_ok();
             let neither = holds(json!({"not": {"any": [a.clone(), b.clone()]}}));
             let both_not = holds(json!({"all": [{"not": a.clone()}, {"not": b.clone()}]}));
             prop_assert_eq!(neither, both_not);
@@ -510,7 +486,7 @@ mod tests {
         fn ne_is_not_eq(payload in payload(), path in "[abc]", value in prop_oneof![Just(json!(1)), Just(json!(null))]) {
             let holds = |op: &str| {
                 let condition = json!({"path": path, "op": op, "value": value});
-                Condition::compile(&condition).expect("compiles").holds(&payload).is_ok()
+                Condition::compile(&condition).expect("compiles").holds(&Json::from(&payload)).is_ok()
             };
             prop_assert_ne!(holds("eq"), holds("ne"));
         }
@@ -519,7 +495,7 @@ mod tests {
         fn no_document_makes_it_panic(text in r#"[\[\]{}",:a-z0-9. ]{0,60}"#, payload in payload()) {
             if let Ok(condition) = serde_json::from_str(&text)
                 && let Ok(condition) = Condition::compile(&condition) {
-                let _ = condition.holds(&payload);
+                let _ = condition.holds(&Json::from(&payload));
             }
         }
     }
