@@ -620,7 +620,7 @@ impl Engine {
             updated_at: now,
         };
         check_rule(&rule)?;
-        self.configure(Change::CreateRule(rule.clone())).await?;
+        self.configure(Change::CreateRule(rule.clone())).await.map_err(of_conditions)?;
         Ok(rule)
     }
 
@@ -636,7 +636,7 @@ impl Engine {
         rule.hidden = patch.hidden.unwrap_or(rule.hidden);
         rule.updated_at = self.0.clock.now();
         check_rule(&rule)?;
-        self.configure(Change::UpdateRule(rule.clone())).await?;
+        self.configure(Change::UpdateRule(rule.clone())).await.map_err(of_conditions)?;
         Ok(rule)
     }
 
@@ -912,6 +912,17 @@ fn check_rule(rule: &Rule) -> Result<(), EngineError> {
         return Err(EngineError::Invalid(vec![FieldError::new("metadata", msg)]));
     }
     CompiledRule::compile(rule).map(|_| ()).map_err(|err| EngineError::Invalid(vec![err]))
+}
+
+/// Names the field that a refusal of a rule is about.
+fn of_conditions(err: EngineError) -> EngineError {
+    match err {
+        EngineError::Refused(Refusal::TooManyMatches(max)) => EngineError::Invalid(vec![FieldError::new(
+            "conditions",
+            format!("would bring the workspace beyond its {max} regular expressions (matches)"),
+        )]),
+        err => err,
+    }
 }
 
 const fn connection_state(connection: &Connection) -> &'static str {

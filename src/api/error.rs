@@ -150,6 +150,7 @@ impl From<Refusal> for ApiError {
         let status = match refusal {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
             Refusal::TooMany(..) => StatusCode::FORBIDDEN,
+            Refusal::TooManyMatches(_) => StatusCode::BAD_REQUEST,
             Refusal::InFlight => StatusCode::TOO_EARLY,
             Refusal::NameTaken(_)
             | Refusal::DuplicateRule
@@ -238,6 +239,7 @@ mod tests {
             (Refusal::HasRules(2).into(),                            409, None),
             (Refusal::Stale("connection").into(),                    409, None),
             (Refusal::TooMany(10, "rules").into(),                   403, None),
+            (Refusal::TooManyMatches(200).into(),                    400, None),
             (Refusal::IdempotencyMismatch.into(),                    409, None),
             (Refusal::Final(Status::Completed).into(),               409, None),
             (Refusal::InFlight.into(),                               425, None),

@@ -1,10 +1,13 @@
-//! The edges under what goes wrong inside: a fallen tree.
+//! The edges under what goes wrong inside, and under what tenants may ask of everybody's server.
 
-use crate::support::{MASTER_KEY, PATIENCE, http_client, send, until};
+use crate::support::{MASTER_KEY, PATIENCE, Weft, http_client, send, until};
 use actors::{
     clock::Clock,
-    engine::{Engine, Faults, IngestRequest, Options, Seams},
+    domain::{event::Status, workspace::Workspace},
+    engine::{Engine, Faults, IngestRequest, NewConnection, NewRule, Options, Scope, Seams},
 };
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, Mutex};
 use weft::{Error, config::Config};
 
 /// I17: a panic in the root cannot stay local, so the process says so and ends; it is not left
@@ -21,18 +24,7 @@ async fn a_fallen_root_is_told_and_ends_the_process() {
     let client = http_client();
     assert_eq!(send(client.get(&ready)).await.status, 200);
 
-    let organization = engine.create_organization("Tests").await.expect("it is made").id;
-    let made = engine.create_workspace(organization, "tests".to_owned(), None).await;
-    let request = IngestRequest {
-        organization_id: organization,
-        workspace_id: made.expect("it is made").0.id,
-        name: "contact.created".to_owned(),
-        resource: None,
-        resource_id: None,
-        payload: "{}".into(),
-        created_by: String::new(),
-        idempotency: None,
-    };
+    let request = new_event(&workspace(&engine).await, json!({ "a": 1 }));
     assert!(engine.ingest(vec![request]).await.remove(0).is_ok());
     let served = tokio::time::timeout(PATIENCE, server.serve_until(std::future::pending())).await;
     assert!(matches!(served.expect("it is noticed"), Err(Error::Fallen)));
@@ -42,4 +34,127 @@ async fn a_fallen_root_is_told_and_ends_the_process() {
     });
     assert!(refused.await.body["message"].is_string());
     server.shut_down().await.expect("it ends well");
+}
+
+async fn workspace(engine: &Engine) -> Workspace {
+    let organization = engine.create_organization("Tests").await.expect("it is made").id;
+    let made = engine.create_workspace(organization, "tests".to_owned(), None).await;
+    made.expect("it is made").0
+}
+
+fn new_event(workspace: &Workspace, payload: Value) -> IngestRequest {
+    IngestRequest {
+        organization_id: workspace.organization_id,
+        workspace_id: workspace.id,
+        name: "contact.created".to_owned(),
+        resource: None,
+        resource_id: None,
+        payload: payload.to_string().into(),
+        created_by: String::new(),
+        idempotency: None,
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().expect("an object").clone()
+}
+
+/// I10: a tenant's regular expressions take their time on a thread that serves nobody else.
+#[tokio::test]
+async fn regular_expressions_are_searched_away_from_everybody_elses_work() {
+    let judged = Arc::<Mutex<Vec<_>>>::default();
+    let threads = judged.clone();
+    let faults = Faults::scripted(move |place| {
+        if place == "rule.judge" {
+            threads.lock().expect("no one panicked").push(std::thread::current().id());
+        }
+    });
+    let seams = Seams { faults, ..Seams::default() };
+    let engine = Engine::start(Options { seams, ..Options::new(MASTER_KEY) }).await.expect("it starts");
+    let workspace = workspace(&engine).await;
+    let scope = Scope::Workspace(workspace.id);
+    let connection = NewConnection {
+        workspace_id: workspace.id,
+        kind: "webhook".to_owned(),
+        name: "hook".to_owned(),
+        metadata: object(json!({ "url": "https://192.0.3.1/", "skip_test": true })),
+        policy: None,
+        hidden: false,
+        created_by: String::new(),
+    };
+    let connection = engine.create_connection(scope, connection).await.expect("it is made").connection;
+    // The test's one thread runs everything that is asynchronous.
+    let (here, mut so_far) = (std::thread::current().id(), 0);
+    for (op, is_here) in [("eq", true), ("matches", false)] {
+        let rule = NewRule {
+            workspace_id: workspace.id,
+            connection_id: connection.id,
+            event: "contact.created".to_owned(),
+            resource: None,
+            resource_id: None,
+            metadata: object(json!({ "action": "send_webhook" })),
+            conditions: Some(json!({ "path": "plan", "op": op, "value": "pro" })),
+            active: true,
+            hidden: false,
+            created_by: String::new(),
+        };
+        engine.create_rule(scope, rule).await.expect("it is made");
+        let request = new_event(&workspace, json!({ "plan": "free" }));
+        let event = engine.ingest(vec![request]).await.remove(0).expect("it is accepted");
+        let routed = until("it is judged", async || {
+            let found = engine.event(scope, event.id).await.expect("it is there")?;
+            (found.summary.status == Status::Completed).then_some(found)
+        });
+        assert!(routed.await.deliveries.is_empty(), "{op}");
+        let judged = judged.lock().expect("no one panicked").clone();
+        assert!(judged.len() > so_far && judged[so_far..].iter().all(|id| (*id == here) == is_here), "{op}");
+        so_far = judged.len();
+    }
+    engine.drain(PATIENCE).await.expect("it ends");
+}
+
+/// I20: what one workspace's rules may cost everybody is limited, and the field to change is named.
+#[tokio::test]
+async fn a_workspaces_regular_expressions_are_limited() {
+    let weft = Weft::start().await;
+    let connection = weft.webhook("http://127.0.0.1:9/").await;
+    let matches =
+        |count: usize| json!({ "any": vec![json!({ "path": "a", "op": "matches", "value": "x" }); count] });
+    let rule = |n: usize, conditions: Value| {
+        json!({ "workspace": weft.workspace, "connection": connection, "event": format!("event.{n}"),
+            "metadata": { "action": "send_webhook" }, "conditions": conditions })
+    };
+    let mut last = String::new();
+    for n in 0..20 {
+        let made = weft.post("/rules", rule(n, matches(10))).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        last = made.body["rule"]["id"].as_str().expect("an id").to_owned();
+    }
+    let without = json!({ "path": "a", "op": "eq", "value": "x" });
+    #[rustfmt::skip]
+    let cases = [
+        ("one more",                   rule(20, matches(1)),                                           Some("conditions")),
+        ("more than a rule may have",  rule(21, matches(11)),                                          Some("conditions.any[10]")),
+        ("too much text",              rule(22, json!({ "path": "a", "op": "eq", "value": "x".repeat(16_384) })), Some("conditions")),
+        ("too large once compiled",    rule(23, json!({ "path": "a", "op": "matches", "value": "(a{50}){50}" })), Some("conditions.value")),
+        ("without any",                rule(24, without.clone()),                                      None),
+        ("the same again",             rule(24, without.clone()),                                      Some("")),
+    ];
+    for (why, body, refused) in cases {
+        let answer = weft.post("/rules", body).await;
+        let expected = match refused {
+            None => 201,
+            Some("") => 409,
+            Some(_) => 400,
+        };
+        assert_eq!(answer.status, expected, "{why}: {answer:?}");
+        if let Some(param) = refused.filter(|param| !param.is_empty()) {
+            assert_eq!(answer.body["error"]["data"][0]["param"], param, "{why}");
+        }
+    }
+    let path = format!("/rules/{last}");
+    assert_eq!(weft.patch(&path, json!({ "hidden": true })).await.status, 200, "its own count as they are");
+    assert_eq!(weft.patch(&path, json!({ "conditions": without })).await.status, 200);
+    assert_eq!(weft.post("/rules", rule(20, matches(1))).await.status, 201, "room was made");
+    weft.stop().await;
 }

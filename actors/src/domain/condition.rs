@@ -24,13 +24,19 @@ use std::{cmp::Ordering, fmt::Write};
 pub const DEPTH_MAX: usize = 8;
 /// Comparisons in one condition.
 pub const LEAVES_MAX: usize = 100;
+/// Regular expressions in one condition, and in all conditions of a workspace: each costs memory as
+/// long as its workspace is at work, and time for each event.
+pub const MATCHES_MAX: usize = 10;
+pub const MATCHES_PER_WORKSPACE_MAX: usize = 200;
+/// Bytes of a condition as JSON.
+pub const CONDITION_BYTES_MAX: usize = 16 * 1_024;
 /// Bytes of a path, and of a regular expression.
 pub const PATH_BYTES_MAX: usize = 128;
 pub const PATTERN_BYTES_MAX: usize = 512;
 /// Characters of the sentence that says why a condition does not hold.
 pub const MISS_CHARS_MAX: usize = 200;
 /// Memory a compiled regular expression may take, in bytes.
-const REGEX_BYTES_MAX: usize = 256 * 1_024;
+const REGEX_BYTES_MAX: usize = 64 * 1_024;
 /// Characters shown of a value.
 const SHOWN_CHARS_MAX: usize = 40;
 
@@ -83,8 +89,12 @@ const OPS: [&str; 13] = [
 impl Condition {
     /// Understands a condition, or says what is wrong where.
     pub fn compile(condition: &Value) -> Result<Self, FieldError> {
-        let mut leaves = 0;
-        Compiler { leaves: &mut leaves }.node(condition, "conditions", 1).map(Self)
+        let bytes = serde_json::to_vec(condition).map_or(usize::MAX, |text| text.len());
+        if bytes > CONDITION_BYTES_MAX {
+            let msg = format!("must be at most {CONDITION_BYTES_MAX} bytes of JSON");
+            return Err(FieldError::new("conditions", msg));
+        }
+        Compiler { leaves: 0, matches: 0 }.node(condition, "conditions", 1).map(Self)
     }
 
     /// Whether it holds for a payload; if not, why, in a sentence of at most [`MISS_CHARS_MAX`] characters.
@@ -93,11 +103,20 @@ impl Condition {
     }
 }
 
-struct Compiler<'a> {
-    leaves: &'a mut usize,
+/// The regular expressions in a condition that compiles.
+pub fn matches_in(condition: &Value) -> usize {
+    let Some(object) = condition.as_object() else { return 0 };
+    let own = usize::from(object.get("op").is_some_and(|op| op == "matches"));
+    let listed = ["all", "any"].into_iter().filter_map(|key| object.get(key)?.as_array()).flatten();
+    own + listed.chain(object.get("not")).map(matches_in).sum::<usize>()
 }
 
-impl Compiler<'_> {
+struct Compiler {
+    leaves: usize,
+    matches: usize,
+}
+
+impl Compiler {
     fn node(&mut self, condition: &Value, place: &str, depth: usize) -> Result<Node, FieldError> {
         let Some(object) = condition.as_object() else {
             return Err(FieldError::new(place, "must be an object"));
@@ -135,8 +154,8 @@ impl Compiler<'_> {
     }
 
     fn leaf(&mut self, object: &Map<String, Value>, place: &str) -> Result<Leaf, FieldError> {
-        *self.leaves += 1;
-        if *self.leaves > LEAVES_MAX {
+        self.leaves += 1;
+        if self.leaves > LEAVES_MAX {
             return Err(FieldError::new(
                 place,
                 format!("is more than the {LEAVES_MAX} comparisons a rule may have"),
@@ -159,6 +178,11 @@ impl Compiler<'_> {
         else {
             return Err(FieldError::new(format!("{place}.op"), format!("must be one of {}", OPS.join(", "))));
         };
+        self.matches += usize::from(op == "matches");
+        if self.matches > MATCHES_MAX {
+            let msg = format!("is more than the {MATCHES_MAX} regular expressions a rule may have");
+            return Err(FieldError::new(place, msg));
+        }
         let test =
             test(op, object.get("value")).map_err(|msg| FieldError::new(format!("{place}.value"), msg))?;
         Ok(Leaf { path, test })
@@ -210,9 +234,10 @@ fn test(op: &'static str, value: Option<&Value>) -> Result<Test, String> {
                 .size_limit(REGEX_BYTES_MAX)
                 .dfa_size_limit(REGEX_BYTES_MAX)
                 .build();
-            limited
-                .map(Test::Matches)
-                .map_err(|_| "must be a regular expression, and not too large a one".to_owned())
+            limited.map(Test::Matches).map_err(|_| {
+                "must be a regular expression, and not too large a one; (?-u:\\w) is smaller than \\w"
+                    .to_owned()
+            })
         }
     }
 }
@@ -416,6 +441,9 @@ mod tests {
             (json!({"path": "a", "op": "exists", "value": 1}),               "conditions.value"),
             (json!({"path": "a", "op": "matches", "value": "("}),            "conditions.value"),
             (json!({"path": "a", "op": "matches", "value": "(a{999}){999}"}), "conditions.value"),
+            (json!({"path": "a", "op": "matches", "value": "(a{50}){50}"}),   "conditions.value"),
+            (json!({"any": vec![json!({"path": "a", "op": "matches", "value": "a"}); MATCHES_MAX + 1]}), "conditions.any[10]"),
+            (json!({"path": "a", "op": "in", "value": vec!["x".repeat(100); 200]}), "conditions"),
             (json!({"path": "$.a", "op": "exists"}),                         "conditions.path"),
             (json!({"path": "0.a", "op": "exists"}),                         "conditions.path"),
             (json!({"path": "a..b", "op": "exists"}),                        "conditions.path"),
@@ -427,6 +455,31 @@ mod tests {
             assert_eq!(Condition::compile(&condition).expect_err("refused").param, place, "{condition}");
         }
         assert!(Condition::compile(&nested).expect_err("refused").msg.contains("deeper"));
+    }
+
+    #[test]
+    fn usual_regular_expressions_fit() {
+        let patterns = [
+            r"^[a-z0-9.+-]+@[a-z0-9-]+\.[a-z]{2,}$",
+            r"(?i)^https?://[^/]+/\d+$",
+            r"^(?-u:[\w.+-]+@[\w-]+\.\w+)$",
+            r"\berror\b",
+            r"^\w+$",
+        ];
+        for pattern in patterns {
+            let condition = json!({"path": "a", "op": "matches", "value": pattern});
+            assert!(Condition::compile(&condition).is_ok(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn regular_expressions_are_counted_wherever_they_are() {
+        let matches = json!({"path": "a", "op": "matches", "value": "x"});
+        let none = json!({"path": "matches", "op": "eq", "value": "matches"});
+        let condition =
+            json!({"all": [matches, {"any": [{"not": matches}, none]}, {"not": {"all": [matches]}}]});
+        assert!(Condition::compile(&condition).is_ok());
+        assert_eq!(matches_in(&condition), 3);
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub struct Routing {
 pub struct RuleSet {
     by_name: HashMap<String, Vec<Entry>>,
     patterns: Vec<Entry>,
+    matches: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ impl Entry {
 impl RuleSet {
     /// Compiles rules. One that does not compile takes none of the others with it.
     pub fn compile(rules: Vec<Rule>) -> Self {
-        let mut set = Self::default();
+        let mut set = Self { matches: rules.iter().map(Rule::matches).sum(), ..Self::default() };
         for rule in rules {
             match CompiledRule::compile(&rule) {
                 Ok(compiled) => match &compiled.pattern {
@@ -78,6 +79,11 @@ impl RuleSet {
             }
         }
         set
+    }
+
+    /// Whether an event may have to be searched with regular expressions, which takes its time.
+    pub const fn has_matches(&self) -> bool {
+        self.matches > 0
     }
 
     /// Judges an event by every rule of its name. The payload is parsed only if a condition asks.

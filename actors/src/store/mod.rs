@@ -81,6 +81,9 @@ pub enum Refusal {
     Stale(&'static str),
     #[error("a workspace has at most {0} {1}")]
     TooMany(usize, &'static str),
+    /// The rules of a workspace have so many regular expressions at most.
+    #[error("the rules of a workspace have at most {0} regular expressions together")]
+    TooManyMatches(usize),
     #[error("the idempotency key was used for another event")]
     IdempotencyMismatch,
     #[error("the delivery is {}", .0.as_str())]

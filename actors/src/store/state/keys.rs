@@ -14,9 +14,9 @@
 //! | `O` | organization, connection | nothing: the list |
 //! | `N` | workspace, hash of name | connection |
 //! | `r` | rule | rule |
-//! | `R` | workspace, rule | nothing: the list |
+//! | `R` | workspace, rule | how many regular expressions it has |
 //! | `S` | organization, rule | nothing: the list |
-//! | `y` | connection, rule | nothing: the connection's rules |
+//! | `y` | connection, rule | hash of what the rule does: the connection's rules |
 //! | `v` | workspace, rule, sequence | the rule from that sequence on, or nothing once deleted |
 //! | `V` | workspace | sequence of the last change to its rules |
 //! | `g` | connection | pace |
