@@ -152,6 +152,7 @@ impl From<Refusal> for ApiError {
             Refusal::TooMany(..) => StatusCode::FORBIDDEN,
             Refusal::TooManyMatches(_) => StatusCode::BAD_REQUEST,
             Refusal::InFlight => StatusCode::TOO_EARLY,
+            Refusal::ConnectionGone | Refusal::ConnectionInactive => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::NameTaken(_)
             | Refusal::DuplicateRule
             | Refusal::HasRules(_)
@@ -243,6 +244,8 @@ mod tests {
             (Refusal::IdempotencyMismatch.into(),                    409, None),
             (Refusal::Final(Status::Completed).into(),               409, None),
             (Refusal::InFlight.into(),                               425, None),
+            (Refusal::ConnectionGone.into(),                         422, None),
+            (Refusal::ConnectionInactive.into(),                     422, None),
             (Unavailable::Busy.into(),                               503, Some("1")),
             (Unavailable::DiskFull.into(),                           503, Some("30")),
             (EngineError::ProbeFailed("answered 500".into()),        422, None),

@@ -1,11 +1,12 @@
 //! The edges under what goes wrong inside, and under what tenants may ask of everybody's server.
 
-use crate::support::{MASTER_KEY, PATIENCE, Weft, http_client, send, until};
+use crate::support::{MASTER_KEY, PATIENCE, Receiver, Weft, http_client, send, until};
 use actors::{
     clock::Clock,
     domain::{event::Status, workspace::Workspace},
     engine::{Engine, Faults, IngestRequest, NewConnection, NewRule, Options, Scope, Seams},
 };
+use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Mutex};
 use weft::{Error, config::Config};
@@ -156,5 +157,38 @@ async fn a_workspaces_regular_expressions_are_limited() {
     assert_eq!(weft.patch(&path, json!({ "hidden": true })).await.status, 200, "its own count as they are");
     assert_eq!(weft.patch(&path, json!({ "conditions": without })).await.status, 200);
     assert_eq!(weft.post("/rules", rule(20, matches(1))).await.status, 201, "room was made");
+    weft.stop().await;
+}
+
+/// I2: asking in vain for a retry does not take a failure away.
+#[tokio::test]
+async fn a_retry_that_could_not_be_attempted_is_refused_and_changes_nothing() {
+    let (weft, receiver) = (Weft::start().await, Receiver::script(&[400]).await);
+    #[rustfmt::skip]
+    let cases = [
+        // why           what happens to the connection                                          status
+        ("paused",       (Method::POST, "/pause", None),                                   200),
+        ("inactive",     (Method::PATCH, "", Some(json!({ "active": false }))),            422),
+        ("deleted",      (Method::DELETE, "", Some(json!({ "force_delete": true }))),      422),
+    ];
+    for (why, change, status) in cases {
+        let connection = weft.webhook(&receiver.url("/hook")).await;
+        let rule = weft.rule(why, &connection).await;
+        let emitted = weft.emit(json!({ "event": why, "payload": { "a": 1 } })).await;
+        let path = format!("/events/{}", emitted.body["event"]["id"].as_str().expect("an id"));
+        let failed = until("it failed", async || {
+            let shown = weft.get(&path).await.body;
+            (shown["status"] == "failed").then_some(shown)
+        });
+        let failed = failed.await;
+        let (method, suffix, body) = change;
+        let changed = weft.ask(method, &format!("/connections/{connection}{suffix}"), body).await;
+        assert_eq!(changed.status, 200, "{why}: {changed:?}");
+        let retried = weft.post(&format!("{path}/rules/{rule}/retry"), json!({})).await;
+        assert_eq!(retried.status, status, "{why}: {retried:?}");
+        if status != 200 {
+            assert_eq!(weft.get(&path).await.body, failed, "{why}");
+        }
+    }
     weft.stop().await;
 }

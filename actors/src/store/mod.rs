@@ -90,6 +90,11 @@ pub enum Refusal {
     Final(Status),
     #[error("an attempt is in flight or about to start")]
     InFlight,
+    /// Nothing could come of a retry: the connection is gone.
+    #[error("the delivery's connection was deleted")]
+    ConnectionGone,
+    #[error("the delivery's connection is inactive; mend it first, and what waits for it flows again")]
+    ConnectionInactive,
 }
 
 /// An event on its way in.
@@ -429,7 +434,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a delivery due now, with a fresh retry schedule. Refused with
     /// [`Refusal::InFlight`] while processing or due within a second, [`Refusal::Final`] when
-    /// completed or canceled. On disk when it returns.
+    /// completed or canceled, [`Refusal::ConnectionGone`] or [`Refusal::ConnectionInactive`] when
+    /// it would not be attempted; a paused connection keeps it for later. On disk when it returns.
     async fn retry(
         &self,
         fence: Fence,

@@ -757,10 +757,15 @@ impl<V: View> State<V> {
         if matches!(delivery.status, Status::Completed | Status::Canceled) {
             return Err(Refusal::Final(delivery.status).into());
         }
+        let connection = self.row::<Connection>(&keys::connection(delivery.connection_id))?;
+        let connection = connection.ok_or(Refusal::ConnectionGone)?;
+        if connection.inactive.is_some() {
+            return Err(Refusal::ConnectionInactive.into());
+        }
         let imminent =
             !delivery.status.is_final() && delivery.due <= now.after(std::time::Duration::from_secs(1));
-        let waits = self.takes_deliveries(workspace, delivery.connection_id)?;
-        if self.claims.deliveries.contains_key(&delivery.id) || (imminent && waits) {
+        let is_attempted = imminent && connection.takes_deliveries();
+        if self.claims.deliveries.contains_key(&delivery.id) || is_attempted {
             return Err(Refusal::InFlight.into());
         }
         let (id, record_event) = (delivery.id, event);
@@ -803,12 +808,6 @@ impl<V: View> State<V> {
             at: now,
             reason: String::new(),
         })
-    }
-
-    /// Whether deliveries to a connection may be attempted. One that is gone takes none.
-    fn takes_deliveries(&self, workspace: WorkspaceId, connection: ConnectionId) -> Result<bool, StoreError> {
-        let known = self.load::<(u64, bool)>(&keys::connection_of(workspace, connection))?;
-        Ok(known.is_some_and(|(_, takes)| takes))
     }
 
     /// See [`Store::pace`].
