@@ -12,12 +12,13 @@ use reqwest::StatusCode;
 /// What a status says about the attempt.
 ///
 /// 2xx and 3xx are success: redirects are answers and are not followed. 401 and 403 blame the
-/// credentials if there are any. 408 and 425 say that the same request may succeed later, so they
-/// are read like a server's error and tried again, unlike all other 4xx.
-pub const fn outcome(status: u16, has_credentials: bool) -> Outcome {
+/// credentials, wherever a connection has them: a scheme, a header, a signature, its URL. 408 and
+/// 425 say that the same request may succeed later, so they are read like a server's error and
+/// tried again, unlike all other 4xx.
+pub const fn outcome(status: u16) -> Outcome {
     match status {
         200..400 => Outcome::Delivered,
-        401 | 403 if has_credentials => Outcome::AuthFailed,
+        401 | 403 => Outcome::AuthFailed,
         429 => Outcome::RateLimited,
         408 | 425 => Outcome::RejectedServerError,
         400..500 => Outcome::RejectedClientError,
@@ -26,18 +27,13 @@ pub const fn outcome(status: u16, has_credentials: bool) -> Outcome {
 }
 
 /// The report of an attempt that was one request. Failed answers are kept, without our secrets.
-pub fn report(
-    answer: Result<Response, SendError>,
-    has_credentials: bool,
-    redactor: &Redactor,
-    now: Timestamp,
-) -> Report {
+pub fn report(answer: Result<Response, SendError>, redactor: &Redactor, now: Timestamp) -> Report {
     let response = match answer {
         Ok(response) => response,
         Err(err) => return failed(err.outcome(), err.to_string()),
     };
     let status = response.status.as_u16();
-    let outcome = outcome(status, has_credentials);
+    let outcome = outcome(status);
     let retry_after = match status {
         429 => retry_after::asked(&response.headers, now),
         503 => retry_after::retry_after(&response.headers, now),
@@ -84,20 +80,18 @@ mod tests {
         use Outcome::*;
         #[rustfmt::skip]
         let cases = [
-            // status                      without credentials   with credentials
-            (&[200, 201, 202, 204, 299][..], Delivered,            Delivered),
-            (&[300, 301, 302, 304, 307, 399], Delivered,           Delivered),
-            (&[401, 403],                    RejectedClientError,  AuthFailed),
-            (&[400, 402, 404, 405, 407, 409, 410, 413, 418, 422, 499], RejectedClientError, RejectedClientError),
-            (&[408, 425],                    RejectedServerError,  RejectedServerError),
-            (&[429],                         RateLimited,          RateLimited),
-            (&[500, 501, 502, 503, 504, 599], RejectedServerError, RejectedServerError),
-            (&[100, 101, 199, 600, 999],     RejectedServerError,  RejectedServerError),
+            (&[200, 201, 202, 204, 299][..],                           Delivered),
+            (&[300, 301, 302, 304, 307, 399],                          Delivered),
+            (&[401, 403],                                              AuthFailed),
+            (&[400, 402, 404, 405, 407, 409, 410, 413, 418, 422, 499], RejectedClientError),
+            (&[408, 425],                                              RejectedServerError),
+            (&[429],                                                   RateLimited),
+            (&[500, 501, 502, 503, 504, 599],                          RejectedServerError),
+            (&[100, 101, 199, 600, 999],                               RejectedServerError),
         ];
-        for (statuses, without, with) in cases {
+        for (statuses, expected) in cases {
             for status in statuses {
-                assert_eq!(outcome(*status, false), without, "{status}");
-                assert_eq!(outcome(*status, true), with, "{status} with credentials");
+                assert_eq!(outcome(*status), expected, "{status}");
             }
         }
     }
@@ -116,7 +110,7 @@ mod tests {
             (799, None,    "the endpoint answered 799"),
         ];
         for (status, wait_s, message) in cases {
-            let report = report(answer(status, "9"), true, &Redactor::default(), Timestamp(0));
+            let report = report(answer(status, "9"), &Redactor::default(), Timestamp(0));
             assert_eq!(report.message, message);
             assert_eq!(report.retry_after, wait_s.map(Duration::from_secs), "{status}");
             assert_eq!(report.http_status, Some(status));

@@ -234,7 +234,7 @@ impl Prepared for Endpoint {
             timeout: out.timeout,
             keep: Keep::Failures,
         };
-        answer::report(http.send(request).await, self.has_credentials, &self.redactor, out.sent_at)
+        answer::report(http.send(request).await, &self.redactor, out.sent_at)
     }
 }
 

@@ -36,7 +36,6 @@ const ENVELOPE_BYTES: usize = 192;
 pub struct Endpoint {
     pub url: Url,
     pub method: Method,
-    pub has_credentials: bool,
     pub redactor: Redactor,
     raw: bool,
     /// The headers of every request.
@@ -74,7 +73,6 @@ impl Endpoint {
             Auth::Bearer(token) => Some((AUTHORIZATION, format!("Bearer {token}"))),
             Auth::Header(name, value) => Some((name, value)),
         };
-        let has_credentials = credentials.is_some();
         if let Some((name, text)) = credentials {
             let mut value = HeaderValue::try_from(text)
                 .map_err(|_| bad("auth_scheme", "has credentials no header can carry"))?;
@@ -90,7 +88,7 @@ impl Endpoint {
             }
         };
         let (method, raw) = (settings.method, settings.raw);
-        Ok(Self { url, method, has_credentials, redactor, raw, headers, signer })
+        Ok(Self { url, method, redactor, raw, headers, signer })
     }
 
     /// Headers and body of one attempt.

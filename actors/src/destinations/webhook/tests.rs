@@ -165,7 +165,7 @@ async fn an_answer_becomes_a_report() {
         (Play::status("302 Found", ""),      json!({}), Outcome::Delivered,           None),
         (wait("401 Unauthorized"),           auth(),    Outcome::AuthFailed,          None),
         (wait("403 Forbidden"),              auth(),    Outcome::AuthFailed,          None),
-        (wait("401 Unauthorized"),           json!({}), Outcome::RejectedClientError, None),
+        (wait("401 Unauthorized"),           json!({}), Outcome::AuthFailed,          None),
         (wait("410 Gone"),                   auth(),    Outcome::RejectedClientError, None),
         (wait("429 Too Many Requests"),      auth(),    Outcome::RateLimited,         seven),
         (wait("503 Service Unavailable"),    auth(),    Outcome::RejectedServerError, seven),
@@ -176,7 +176,7 @@ async fn an_answer_becomes_a_report() {
         let (_, report) = deliver(vec![play.clone()], settings, &event(), "{}").await;
         assert_eq!((report.outcome, report.retry_after), (outcome, retry_after), "{play:?}");
         assert_eq!(report.response.is_some(), report.http_status.is_some_and(|status| status >= 400));
-        if outcome == Outcome::AuthFailed {
+        if outcome == Outcome::RateLimited {
             let shown = format!("{report:?}");
             assert!(!shown.contains("s3cret"), "{shown}");
             assert!(shown.contains("Bearer [redacted]"), "{shown}");
