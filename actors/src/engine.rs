@@ -5,8 +5,8 @@
 
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
-    Appended, EventDetails, EventFilter, EventSummary, Idempotency, Page, Refusal, RuleFilter, Scope,
-    StoreError, Unavailable, Verification,
+    Appended, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page, Refusal,
+    RuleFilter, Scope, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{

@@ -28,6 +28,8 @@ use serde::{Deserialize, Serialize};
 pub const RULES_PER_WORKSPACE_MAX: usize = 10_000;
 /// Connections a workspace may have.
 pub const CONNECTIONS_PER_WORKSPACE_MAX: usize = 10_000;
+/// The largest payload, in bytes, that fits a record together with all that may become of its event.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
