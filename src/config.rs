@@ -53,6 +53,7 @@ pub struct Config {
     pub extra_root_pem: Option<PathBuf>,
     pub http: Http,
     pub ingest: Ingest,
+    pub retries: Retries,
     pub auth: Auth,
     pub delivery: Delivery,
     pub store: Store,
@@ -91,6 +92,14 @@ pub struct Ingest {
     pub payload_bytes_max: usize,
     pub bulk_bytes_max: usize,
     pub events_per_second: u32,
+    pub burst: u32,
+}
+
+/// How often an organization may ask for retries by hand.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retries {
+    pub per_second: u32,
     pub burst: u32,
 }
 
@@ -163,7 +172,7 @@ impl Config {
     /// Refuses values that cannot work, naming key and reason.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |text: &str| Err(ConfigError(text.to_owned()));
-        let Self { http, ingest, auth, delivery, store, .. } = self;
+        let Self { http, ingest, retries, auth, delivery, store, .. } = self;
         if self.data.as_os_str().is_empty() {
             return refuse("data: names no directory");
         }
@@ -196,6 +205,9 @@ impl Config {
         if (ingest.burst as usize) < BULK_ITEMS_MAX {
             let least = format!("must be at least {BULK_ITEMS_MAX}, the events of one bulk request");
             return refuse(&format!("ingest.burst: {least}"));
+        }
+        if retries.per_second == 0 || retries.burst == 0 {
+            return refuse("retries: per_second and burst must be at least 1");
         }
         if auth.failures_per_minute == 0 || auth.failures_burst == 0 {
             return refuse("auth: failures_per_minute and failures_burst must be at least 1");
@@ -386,6 +398,7 @@ mod tests {
             ("[ingest]\nbulk_bytes_max = 5",         "ingest.bulk_bytes_max"),
             ("[ingest]\npayload_bytes_max = 1023",   "ingest.payload_bytes_max"),
             ("[ingest]\npayload_bytes_max = 1048577\nbulk_bytes_max = 9000000", "ingest.payload_bytes_max"),
+            ("[retries]\nburst = 0",                 "retries: per_second and burst"),
             ("[delivery]\nmax_in_flight = 257",      "delivery.max_in_flight"),
             ("[delivery]\nretry_jitter = 1.5",       "delivery.retry_jitter"),
             ("[store]\nsegment_bytes = 1000",        "store.segment_bytes"),

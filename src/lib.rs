@@ -111,6 +111,7 @@ async fn tidy(app: App) {
     loop {
         ticks.tick().await;
         app.ingest_rate.tidy();
+        app.retry_rate.tidy();
         app.auth_failures.tidy();
         telemetry::metrics().run_upkeep();
     }

@@ -308,7 +308,7 @@ fn take_rate(
     events: u32,
     standing: &mut Option<Standing>,
 ) -> Result<(), ApiError> {
-    let taken = app.ingest_rate.take(workspace, events);
+    let taken = app.ingest_rate.take(&workspace, events);
     *standing = Some(taken);
     match taken.retry_after_seconds {
         None => Ok(()),

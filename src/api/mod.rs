@@ -19,9 +19,13 @@ mod workspaces;
 use self::error::ApiError;
 use crate::{
     config::Config,
-    rate::{AuthFailures, IngestRate},
+    rate::{AuthFailures, Rate},
 };
-use actors::{clock::Clock, engine::Engine};
+use actors::{
+    clock::Clock,
+    domain::ids::{OrganizationId, WorkspaceId},
+    engine::Engine,
+};
 use axum::{
     Router,
     body::Body,
@@ -106,7 +110,10 @@ pub struct Shared {
     pub engine: Engine,
     pub clock: Clock,
     pub limits: Limits,
-    pub ingest_rate: IngestRate,
+    /// Events of each workspace.
+    pub ingest_rate: Rate<WorkspaceId>,
+    /// Retries by hand of each organization.
+    pub retry_rate: Rate<OrganizationId>,
     pub auth_failures: AuthFailures,
     /// Set when the process is about to end.
     pub ending: AtomicBool,
@@ -124,7 +131,7 @@ pub struct Limits {
 
 impl App {
     pub fn new(engine: Engine, clock: Clock, config: &Config) -> Self {
-        let Config { http, ingest, auth, .. } = config;
+        let Config { http, ingest, retries, auth, .. } = config;
         Self(Arc::new(Shared {
             engine,
             clock,
@@ -134,7 +141,8 @@ impl App {
                 payload_bytes_max: ingest.payload_bytes_max,
                 bulk_bytes_max: ingest.bulk_bytes_max,
             },
-            ingest_rate: IngestRate::new(ingest.events_per_second, ingest.burst),
+            ingest_rate: Rate::new(ingest.events_per_second, ingest.burst),
+            retry_rate: Rate::new(retries.per_second, retries.burst),
             auth_failures: AuthFailures::new(auth.failures_per_minute, auth.failures_burst),
             ending: AtomicBool::new(false),
         }))

@@ -1,11 +1,12 @@
 //! The edges under what goes wrong inside, and under what tenants may ask of everybody's server.
 
-use crate::support::{MASTER_KEY, PATIENCE, Receiver, Weft, http_client, send, until};
+use crate::support::{MASTER_KEY, PATIENCE, Receiver, Weft, http_client, send, token, until};
 use actors::{
     clock::Clock,
     domain::{event::Status, workspace::Workspace},
     engine::{Engine, Faults, IngestRequest, NewConnection, NewRule, Options, Scope, Seams},
 };
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Mutex};
@@ -190,5 +191,21 @@ async fn a_retry_that_could_not_be_attempted_is_refused_and_changes_nothing() {
             assert_eq!(weft.get(&path).await.body, failed, "{why}");
         }
     }
+    weft.stop().await;
+}
+
+/// I20: retries by hand are limited for each organization apart.
+#[tokio::test]
+async fn retries_by_hand_are_limited_for_each_organization() {
+    let weft = Weft::with(|config| (config.retries.per_second, config.retries.burst) = (1, 1)).await;
+    let (stranger, ..) = weft.stranger().await;
+    let path = format!("/events/{0}/rules/{0}/retry", uuid::Uuid::nil());
+    // Many at once, since the bucket fills again while a slow machine is at it.
+    let answers = join_all((0..50).map(|_| weft.post(&path, json!({})))).await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(!refused.is_empty() && refused.len() < answers.len(), "{answers:?}");
+    assert!(refused.iter().all(|answer| answer.header("retry-after") == Some("1")), "{refused:?}");
+    let others = weft.ask_as(&token(&stranger), Method::POST, &path, None).await;
+    assert_eq!(others.status, 404, "{others:?}");
     weft.stop().await;
 }
