@@ -11,7 +11,7 @@ pub use crate::store::{
 pub use crate::tree::{Faults, Preparer};
 use crate::{
     clock::Clock,
-    destinations::{self, Destination, Prepared},
+    destinations::{self, Destination, Prepared, spec::FieldKind},
     domain::{
         connection::{Connection, InactiveReason, Policy},
         delivery::{Attempt, Delivery, ResponseDetails},
@@ -40,6 +40,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use std::{path::PathBuf, sync::Arc, time::Duration};
+use url::Url;
 
 /// How long a test request may take when a connection is saved.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -505,9 +506,27 @@ impl Engine {
     ) -> Result<Map<String, Value>, EngineError> {
         let settings =
             destination.check(sent, self.0.http.policy()).map_err(|errors| invalid("metadata", errors))?;
+        self.check_urls(destination, &settings).await?;
         let probed = destination.probe(&settings, &self.0.http, self.0.clock.now(), PROBE_TIMEOUT).await;
         probed.map_err(EngineError::ProbeFailed)?;
         Ok(settings)
+    }
+
+    /// Refuses a URL whose name leads into a private network, whether it is tried out or not.
+    async fn check_urls(
+        &self,
+        destination: &dyn Destination,
+        settings: &Map<String, Value>,
+    ) -> Result<(), EngineError> {
+        for field in destination.spec().fields.iter().filter(|field| field.kind == FieldKind::Url) {
+            let text = settings.get(field.key).and_then(Value::as_str);
+            let Some(url) = text.and_then(|text| Url::parse(text).ok()) else { continue };
+            if let Err(err) = self.0.http.check_now(&url).await {
+                let error = FieldError::new(field.key, format!("is not usable: {err}"));
+                return Err(invalid("metadata", vec![error]));
+            }
+        }
+        Ok(())
     }
 
     /// Changes a connection. When this returns, no new attempt uses what was before.

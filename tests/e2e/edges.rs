@@ -4,7 +4,8 @@ use crate::support::{MASTER_KEY, PATIENCE, Receiver, Weft, http_client, send, to
 use actors::{
     clock::Clock,
     domain::{event::Status, workspace::Workspace},
-    engine::{Engine, Faults, IngestRequest, NewConnection, NewRule, Options, Scope, Seams},
+    engine::{Engine, EngineError, Faults, IngestRequest, NewConnection, NewRule, Options, Scope, Seams},
+    transport::resolve::Scripted,
 };
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -208,4 +209,44 @@ async fn retries_by_hand_are_limited_for_each_organization() {
     let others = weft.ask_as(&token(&stranger), Method::POST, &path, None).await;
     assert_eq!(others.status, 404, "{others:?}");
     weft.stop().await;
+}
+
+/// I11: a name that leads into a private network is refused when it is saved, tried out or not.
+#[tokio::test]
+async fn a_name_is_judged_when_it_is_saved_by_where_it_leads() {
+    let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<_>>();
+    let resolver = Scripted::default()
+        .name("private.example.com", vec![ips(&["10.0.0.5"])])
+        .name("mixed.example.com", vec![ips(&["192.0.3.1", "169.254.169.254"])])
+        .name("public.example.com", vec![ips(&["192.0.3.1"])]);
+    let seams = Seams { resolver: Some(Arc::new(resolver)), ..Seams::default() };
+    let engine = Engine::start(Options { seams, ..Options::new(MASTER_KEY) }).await.expect("it starts");
+    let workspace = workspace(&engine).await;
+    #[rustfmt::skip]
+    let cases = [
+        ("private",         "https://private.example.com/hook", false),
+        ("private as well", "https://mixed.example.com/hook",   false),
+        ("public",          "https://public.example.com/hook",  true),
+        ("nowhere yet",     "https://nowhere.example.com/hook", true),
+    ];
+    for (why, url, accepted) in cases {
+        let new = NewConnection {
+            workspace_id: workspace.id,
+            kind: "webhook".to_owned(),
+            name: why.to_owned(),
+            metadata: object(json!({ "url": url, "skip_test": true })),
+            policy: None,
+            hidden: false,
+            created_by: String::new(),
+        };
+        match engine.create_connection(Scope::Workspace(workspace.id), new).await {
+            Ok(_) => assert!(accepted, "{why}"),
+            Err(EngineError::Invalid(fields)) => {
+                assert!(!accepted && fields[0].param == "metadata.url", "{why}: {fields:?}");
+                assert!(fields[0].msg.contains("destination address is not allowed"), "{why}: {fields:?}");
+            }
+            Err(err) => panic!("{why}: {err}"),
+        }
+    }
+    engine.drain(PATIENCE).await.expect("it ends");
 }
