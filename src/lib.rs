@@ -144,14 +144,13 @@ impl Server {
         }
     }
 
-    /// Not ready any more → not listening any more → what was accepted is answered → attempts in
-    /// flight come back or are given up for the next start → the store is closed.
+    /// Not ready any more → not listening any more; what was accepted is answered while attempts in
+    /// flight come back, and both are given up at the same time → the store is closed.
     pub async fn shut_down(self) -> Result<(), Error> {
         self.app.ending.store(true, Ordering::Relaxed);
         tokio::time::sleep(self.shutdown.unready).await;
         self.tidying.abort();
-        self.http.stop(self.shutdown.drain).await;
-        self.app.engine.drain(self.shutdown.drain).await?;
-        Ok(())
+        tokio::join!(self.http.stop(self.shutdown.drain), self.app.engine.land(self.shutdown.drain));
+        Ok(self.app.engine.close().await?)
     }
 }

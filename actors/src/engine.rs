@@ -790,13 +790,23 @@ impl Engine {
         self.0.tree.as_ref().is_some_and(Tree::has_ended)
     }
 
-    /// Finishes or gives up what is in flight within `patience`, and closes the store. The caller has
-    /// stopped sending events.
-    pub async fn drain(&self, patience: Duration) -> Result<(), EngineError> {
+    /// Starts no more attempts, and finishes or gives up those in flight within `patience`. Events are
+    /// still accepted: they are delivered after the next start.
+    pub async fn land(&self, patience: Duration) {
         if let Some(tree) = &self.0.tree {
             tree.drain(patience).await;
         }
+    }
+
+    /// Closes the store. The caller has stopped sending events.
+    pub async fn close(&self) -> Result<(), EngineError> {
         Ok(self.0.store.close().await?)
+    }
+
+    /// [`Self::land`], then [`Self::close`].
+    pub async fn drain(&self, patience: Duration) -> Result<(), EngineError> {
+        self.land(patience).await;
+        self.close().await
     }
 }
 

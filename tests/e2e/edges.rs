@@ -1,6 +1,6 @@
 //! The edges under what goes wrong inside, and under what tenants may ask of everybody's server.
 
-use crate::support::{MASTER_KEY, PATIENCE, Receiver, Weft, http_client, send, token, until};
+use crate::support::{MASTER_KEY, PATIENCE, Receiver, Reply, Weft, http_client, send, token, until};
 use actors::{
     clock::Clock,
     domain::{event::Status, workspace::Workspace},
@@ -10,7 +10,15 @@ use actors::{
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::watch,
+    time::Instant,
+};
 use weft::{Error, config::Config};
 
 /// I17: a panic in the root cannot stay local, so the process says so and ends; it is not left
@@ -249,4 +257,33 @@ async fn a_name_is_judged_when_it_is_saved_by_where_it_leads() {
         }
     }
     engine.drain(PATIENCE).await.expect("it ends");
+}
+
+/// I19: requests and attempts that do not end are given up at one deadline, not one after the other.
+#[tokio::test]
+async fn what_does_not_end_is_given_up_at_one_deadline() {
+    let drain = Duration::from_secs(5);
+    let weft = Weft::with(|config| config.shutdown.drain = drain).await;
+    let (_closed, gate) = watch::channel(false);
+    let receiver = Receiver::start(move |_, _| Reply::status(200).behind(&gate)).await;
+    let connection = weft.webhook(&receiver.url("/hook")).await;
+    weft.rule("contact.created", &connection).await;
+    weft.emit(json!({ "event": "contact.created", "payload": { "a": 1 } })).await;
+    receiver.received(1).await;
+    let mut asking =
+        tokio::net::TcpStream::connect(weft.base.trim_start_matches("http://")).await.expect("it listens");
+    // The interim answer says that the request is being answered.
+    let head = format!(
+        "POST /api/v1/events HTTP/1.1\r\nhost: weft\r\nexpect: 100-continue\r\ncontent-type: application/json\r\n\
+        x-meshes-publishable-key: {}\r\ncontent-length: 9\r\n\r\n",
+        weft.publishable_key
+    );
+    asking.write_all(head.as_bytes()).await.expect("it is read");
+    asking.read_exact(&mut [0; 25]).await.expect("100 Continue");
+
+    let begun = Instant::now();
+    weft.stop().await;
+    let elapsed = begun.elapsed();
+    assert!(elapsed >= drain, "{elapsed:?}");
+    assert!(elapsed < drain * 2, "one after the other: {elapsed:?}");
 }
