@@ -167,6 +167,7 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::retry::RETRY_AFTER_MAX;
     use uuid::Uuid;
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -218,6 +219,16 @@ mod tests {
             let report = Report { outcome, http_status: None, message, retry_after: None, response: None };
             let next = delivery(tries_used).after(&report, &policy, NOW, 0.5);
             assert_eq!(next, expected, "{outcome:?} after {tries_used} of {:?}", policy.waits);
+        }
+    }
+
+    #[test]
+    fn nobody_is_made_to_wait_longer_than_a_day() {
+        for chance in [0.0, 0.5, 1.0] {
+            let asked = RETRY_AFTER_MAX.mul_f64(1.5);
+            let policy = RetryPolicy { waits: vec![Duration::from_secs(1)], jitter: 1.0 };
+            let next = policy.next(0, Some(asked), NOW, chance);
+            assert!(matches!(next, Next::Due { at, .. } if at == NOW.after(RETRY_AFTER_MAX)), "{next:?}");
         }
     }
 }
