@@ -287,3 +287,58 @@ async fn what_does_not_end_is_given_up_at_one_deadline() {
     assert!(elapsed >= drain, "{elapsed:?}");
     assert!(elapsed < drain * 2, "one after the other: {elapsed:?}");
 }
+
+/// I9: a workspace that sends too much loses its own events of a bulk, and costs another one nothing.
+#[tokio::test]
+async fn a_bulk_refuses_only_the_workspace_that_sends_too_much() {
+    // A bucket that fills again so slowly that 60 more events never fit within this test.
+    let weft = Weft::with(|config| (config.ingest.events_per_second, config.ingest.burst) = (1, 100)).await;
+    let other = weft.post("/workspaces", json!({ "name": "another one" })).await;
+    let other = other.body["workspace"]["id"].as_str().expect("an id").to_owned();
+    let event = |workspace: &str| json!({ "event": "a.b", "payload": { "a": 1 }, "workspace": workspace });
+    let bulk = |ours: usize, others: usize| {
+        // Both in turns, so that each answer has to find its place.
+        let mut events = vec![event(&weft.workspace); ours];
+        (0..others).for_each(|n| events.insert((2 * n).min(events.len()), event(&other)));
+        Value::from(events)
+    };
+    #[rustfmt::skip]
+    let cases = [
+        // why                         ours  others  status  accepted
+        ("both have room",             60,   10,     201,    70),
+        ("one has none",               60,   10,     207,    10),
+        ("the other lost nothing",     0,    60,     201,    60),
+        ("neither has",                60,   40,     429,    0),
+    ];
+    for (why, ours, others, status, accepted) in cases {
+        let sent = bulk(ours, others);
+        let answer = weft.post("/events/bulk", sent.clone()).await;
+        assert_eq!(answer.status, status, "{why}: {answer:?}");
+        let records = answer.body["records"].as_array().cloned().unwrap_or_default();
+        let is_accepted = |record: &&Value| record["id"].is_string();
+        assert_eq!(records.iter().filter(is_accepted).count(), accepted, "{why}");
+        for (record, event) in records.iter().zip(sent.as_array().expect("a list")) {
+            match is_accepted(&record) {
+                true => assert_eq!(record["workspace"], event["workspace"], "{why}"),
+                false => assert_eq!(event["workspace"], weft.workspace, "{why}"),
+            }
+        }
+    }
+    weft.stop().await;
+}
+
+/// I20: the longest names fit beside the largest payload, however they are spelled.
+#[tokio::test]
+async fn the_longest_names_fit_in_their_longest_spelling() {
+    let weft = Weft::start().await;
+    let name = r"\ud83d\ude00".repeat(255);
+    let payload = format!(r#"{{"a":"{}"}}"#, "x".repeat(weft.config.ingest.payload_bytes_max - 8));
+    let body =
+        format!(r#"{{"event":"{name}","resource":"{name}","resource_id":"{name}","payload":{payload}}}"#);
+    let request = weft.request(Method::POST, "/api/v1/events").header("content-type", "application/json");
+    let request = request.header("x-meshes-publishable-key", &weft.publishable_key).body(body);
+    let answer = send(request).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    assert_eq!(answer.body["event"]["event"], "\u{1f600}".repeat(255));
+    weft.stop().await;
+}
