@@ -44,8 +44,8 @@ use url::Url;
 
 /// How long a test request may take when a connection is saved.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections looked at for the gauges of what waits.
-const QUEUE_REPORTS_MAX: usize = 10_000;
+/// Queues looked at in one go for the gauges of what waits: nobody else gets at the store meanwhile.
+const QUEUE_REPORTS_PAGE: usize = 100;
 /// A rule's action and inputs, as JSON text, at most.
 const ACTION_BYTES_MAX: usize = 64 * 1_024;
 
@@ -758,15 +758,23 @@ impl Engine {
 
     /// Sets the gauges of what waits (`weft_queue_depth`, `weft_queue_oldest_age_seconds`, by connection state).
     pub async fn observe(&self) {
-        let Ok(reports) = self.0.store.queue_reports(QUEUE_REPORTS_MAX).await else { return };
-        let now = self.0.clock.now();
-        for state in ["active", "paused", "inactive"] {
-            let of_state = reports.iter().filter(|report| connection_state(&report.connection) == state);
-            let (mut depth, mut age) = (0, Duration::ZERO);
-            for report in of_state {
-                depth += report.waiting;
-                age = age.max(now.since(report.head_due));
+        const STATES: [&str; 3] = ["active", "paused", "inactive"];
+        let (now, mut waiting, mut after) = (self.0.clock.now(), [(0, Duration::ZERO); 3], None);
+        loop {
+            let Ok(page) = self.0.store.queue_reports(after, QUEUE_REPORTS_PAGE).await else { return };
+            for report in page.records {
+                let state = connection_state(&report.connection);
+                let of_state = STATES.iter().zip(&mut waiting).find(|(name, _)| **name == state);
+                let Some((_, (depth, age))) = of_state else { continue };
+                *depth += report.waiting;
+                *age = now.since(report.oldest).max(*age);
             }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        for (state, (depth, age)) in STATES.into_iter().zip(waiting) {
             metrics::gauge!("weft_queue_depth", "state" => state).set(depth as f64);
             metrics::gauge!("weft_queue_oldest_age_seconds", "state" => state).set(age.as_secs_f64());
         }

@@ -3,7 +3,7 @@
 use crate::support::{MASTER_KEY, PATIENCE, Receiver, Reply, Weft, http_client, send, token, until};
 use actors::{
     clock::Clock,
-    domain::{event::Status, workspace::Workspace},
+    domain::{event::Status, ids::ConnectionId, workspace::Workspace},
     engine::{Engine, EngineError, Faults, IngestRequest, NewConnection, NewRule, Options, Scope, Seams},
     transport::resolve::Scripted,
 };
@@ -66,6 +66,41 @@ fn new_event(workspace: &Workspace, payload: Value) -> IngestRequest {
     }
 }
 
+async fn new_connection(engine: &Engine, workspace: &Workspace, url: &str) -> ConnectionId {
+    let new = NewConnection {
+        workspace_id: workspace.id,
+        kind: "webhook".to_owned(),
+        name: "hook".to_owned(),
+        metadata: object(json!({ "url": url, "skip_test": true })),
+        policy: None,
+        hidden: false,
+        created_by: String::new(),
+    };
+    let made = engine.create_connection(Scope::Workspace(workspace.id), new).await;
+    made.expect("it is made").connection.id
+}
+
+async fn new_rule(
+    engine: &Engine,
+    workspace: &Workspace,
+    connection: ConnectionId,
+    conditions: Option<Value>,
+) {
+    let new = NewRule {
+        workspace_id: workspace.id,
+        connection_id: connection,
+        event: "contact.created".to_owned(),
+        resource: None,
+        resource_id: None,
+        metadata: object(json!({ "action": "send_webhook" })),
+        conditions,
+        active: true,
+        hidden: false,
+        created_by: String::new(),
+    };
+    engine.create_rule(Scope::Workspace(workspace.id), new).await.expect("it is made");
+}
+
 fn object(value: Value) -> Map<String, Value> {
     value.as_object().expect("an object").clone()
 }
@@ -84,32 +119,12 @@ async fn regular_expressions_are_searched_away_from_everybody_elses_work() {
     let engine = Engine::start(Options { seams, ..Options::new(MASTER_KEY) }).await.expect("it starts");
     let workspace = workspace(&engine).await;
     let scope = Scope::Workspace(workspace.id);
-    let connection = NewConnection {
-        workspace_id: workspace.id,
-        kind: "webhook".to_owned(),
-        name: "hook".to_owned(),
-        metadata: object(json!({ "url": "https://192.0.3.1/", "skip_test": true })),
-        policy: None,
-        hidden: false,
-        created_by: String::new(),
-    };
-    let connection = engine.create_connection(scope, connection).await.expect("it is made").connection;
+    let connection = new_connection(&engine, &workspace, "https://192.0.3.1/").await;
     // The test's one thread runs everything that is asynchronous.
     let (here, mut so_far) = (std::thread::current().id(), 0);
     for (op, is_here) in [("eq", true), ("matches", false)] {
-        let rule = NewRule {
-            workspace_id: workspace.id,
-            connection_id: connection.id,
-            event: "contact.created".to_owned(),
-            resource: None,
-            resource_id: None,
-            metadata: object(json!({ "action": "send_webhook" })),
-            conditions: Some(json!({ "path": "plan", "op": op, "value": "pro" })),
-            active: true,
-            hidden: false,
-            created_by: String::new(),
-        };
-        engine.create_rule(scope, rule).await.expect("it is made");
+        let condition = json!({ "path": "plan", "op": op, "value": "pro" });
+        new_rule(&engine, &workspace, connection, Some(condition)).await;
         let request = new_event(&workspace, json!({ "plan": "free" }));
         let event = engine.ingest(vec![request]).await.remove(0).expect("it is accepted");
         let routed = until("it is judged", async || {
@@ -341,4 +356,75 @@ async fn the_longest_names_fit_in_their_longest_spelling() {
     assert_eq!(answer.status, 201, "{}", answer.text);
     assert_eq!(answer.body["event"]["event"], "\u{1f600}".repeat(255));
     weft.stop().await;
+}
+
+/// The value of a metric with these labels; 0 where it was never set.
+fn metric(text: &str, name_and_labels: &str) -> f64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(name_and_labels)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().expect("a number"))
+}
+
+#[tokio::test]
+async fn metrics_tell_how_deliveries_end_and_how_long_the_oldest_waits() {
+    let weft = Weft::with(|config| config.retry_schedule = "1h".parse().expect("a schedule")).await;
+    let receiver = Receiver::start(|_, received| {
+        Reply::status(match received.target.as_str() {
+            "/refuses" => 400,
+            "/is-down" => 500,
+            _ => 200,
+        })
+    });
+    let receiver = receiver.await;
+    for path in ["/takes", "/refuses", "/is-down"] {
+        let connection = weft.webhook(&receiver.url(path)).await;
+        weft.rule("a.b", &connection).await;
+    }
+    weft.emit(json!({ "event": "a.b", "payload": { "a": 1 } })).await;
+    // The gauges are of the whole process, where other tests' servers set them, too.
+    let told = until("all is told", async || {
+        let text = send(weft.request(Method::GET, "/metrics")).await.text;
+        let ended =
+            |status: &str| metric(&text, &format!("weft_deliveries_total{{status=\"{status}\"}}")) >= 1.0;
+        let depth = metric(&text, "weft_queue_depth{state=\"active\"}");
+        let age = metric(&text, "weft_queue_oldest_age_seconds{state=\"active\"}");
+        // Its retry is an hour away, and it waits all the same.
+        (ended("completed") && ended("failed") && depth == 1.0 && age > 0.0).then_some(age)
+    });
+    assert!(told.await < 600.0);
+    weft.stop().await;
+}
+
+/// I17: a connection whose actor falls too often is told as quarantined, and what brought it down as set aside.
+#[tokio::test]
+async fn metrics_tell_what_is_set_aside_and_quarantined() {
+    let receiver = Receiver::start(Reply::ok).await;
+    let faults = Faults::scripted(|place| assert_ne!(place, "connection.attempt_finished", "on purpose"));
+    let seams = Seams { faults, ..Seams::default() };
+    let options = Options {
+        seams,
+        outbound_allow: vec!["127.0.0.0/8".parse().expect("a network")],
+        allow_http: true,
+        ..Options::new(MASTER_KEY)
+    };
+    let mut config = Config::defaults();
+    config.listen = ([127, 0, 0, 1], 0).into();
+    weft::telemetry::metrics();
+    let engine = Engine::start(options).await.expect("it starts");
+    let server = weft::serve_engine(&config, engine.clone(), Clock::system()).await.expect("it serves");
+    let workspace = workspace(&engine).await;
+    let connection = new_connection(&engine, &workspace, &receiver.url("/hook")).await;
+    new_rule(&engine, &workspace, connection, None).await;
+    for _ in 0..2 {
+        let request = new_event(&workspace, json!({ "a": 1 }));
+        assert!(engine.ingest(vec![request]).await.remove(0).is_ok());
+    }
+    let (client, url) = (http_client(), format!("http://{}/metrics", server.address()));
+    let told = until("both are told", async || {
+        let text = send(client.get(&url)).await.text;
+        let set_aside = metric(&text, "weft_deliveries_set_aside_total");
+        let quarantined = metric(&text, "weft_connections_quarantined");
+        (set_aside >= 1.0 && quarantined >= 1.0).then_some(())
+    });
+    told.await;
+    server.shut_down().await.expect("it ends well");
 }

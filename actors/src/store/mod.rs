@@ -321,8 +321,8 @@ pub struct UnfinishedWorkspace {
 pub struct QueueReport {
     pub connection: Connection,
     pub waiting: u64,
-    /// When the head of the queue is or was due.
-    pub head_due: Timestamp,
+    /// When the oldest of them was made.
+    pub oldest: Timestamp,
 }
 
 /// What [`Store::verify`] found.
@@ -535,8 +535,12 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<Rule, RuleId>, StoreError>;
 
-    /// Connections that have deliveries waiting; at most `limit`.
-    async fn queue_reports(&self, limit: usize) -> Result<Vec<QueueReport>, StoreError>;
+    /// Connections that have deliveries waiting, after `after`.
+    async fn queue_reports(
+        &self,
+        after: Option<(WorkspaceId, ConnectionId)>,
+        limit: usize,
+    ) -> Result<Page<QueueReport, (WorkspaceId, ConnectionId)>, StoreError>;
 
     /// Forgets what workspaces no longer keep: finished events older than their retention, or
     /// than `default_days`. Returns how many events went.
