@@ -1,6 +1,6 @@
 //! The edges under what goes wrong inside, and under what tenants may ask of everybody's server.
 
-use crate::support::{MASTER_KEY, PATIENCE, Receiver, Reply, Weft, http_client, send, token, until};
+use crate::support::{MASTER_KEY, PATIENCE, Process, Receiver, Reply, Weft, http_client, send, token, until};
 use actors::{
     clock::Clock,
     domain::{event::Status, ids::ConnectionId, workspace::Workspace},
@@ -427,4 +427,21 @@ async fn metrics_tell_what_is_set_aside_and_quarantined() {
     });
     told.await;
     server.shut_down().await.expect("it ends well");
+}
+
+/// I12: secrets are clear in memory, so memory is never written to disk by a crash.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_server_leaves_no_core_dump() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let data = data.to_str().expect("a plain path");
+    let server =
+        Process::start(&["serve", "--data", data, "--listen", "127.0.0.1:0", "--log-format", "json"], &[]);
+    server.base().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).expect("it runs");
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+    let core: Vec<_> = core.expect("it is listed").split_whitespace().collect();
+    assert_eq!(core[..2], ["0", "0"]);
+    server.kill().await;
 }
