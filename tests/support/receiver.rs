@@ -82,8 +82,11 @@ pub struct Receiver {
     serving: JoinHandle<()>,
 }
 
+/// What a request is answered with, given how many came before it.
+type Answering = Box<dyn Fn(usize, &Received) -> Reply + Send + Sync>;
+
 struct Shared {
-    answer: Box<dyn Fn(usize, &Received) -> Reply + Send + Sync>,
+    answer: Answering,
     received: Mutex<Vec<Received>>,
     count: watch::Sender<usize>,
 }
