@@ -67,17 +67,33 @@ impl FromRequestParts<App> for Machine {
     }
 }
 
-/// Who sends events. A bearer token goes before a publishable key.
+/// Who sends events.
 pub async fn sender(app: &App, parts: &Parts) -> Result<Sender, ApiError> {
-    let found = match bearer(&parts.headers) {
-        Ok(Some(token)) => machine(app, token).await?.map(Sender::Machine),
-        Ok(None) => match publishable_key(&parts.headers) {
-            Ok(key) => app.engine.publishable_key(key).await?.map(Sender::Publishable).ok_or(Unauthorized),
-            Err(err) => Err(err),
-        },
+    let found = match claim(&parts.headers) {
+        Ok(Claim::Token(token)) => machine(app, token).await?.map(Sender::Machine),
+        Ok(Claim::Key(key)) => {
+            app.engine.publishable_key(key).await?.map(Sender::Publishable).ok_or(Unauthorized)
+        }
         Err(err) => Err(err),
     };
     found.map_err(|Unauthorized| refused(&app.auth_failures, parts))
+}
+
+/// What a sender claims to be.
+#[derive(Debug, PartialEq, Eq)]
+enum Claim<'h> {
+    Token(&'h str),
+    Key(&'h str),
+}
+
+/// A bearer token goes before a publishable key, unless it has not even the form of one.
+fn claim(headers: &HeaderMap) -> Result<Claim<'_>, Unauthorized> {
+    match bearer(headers)? {
+        Some(token) if !headers.contains_key(PUBLISHABLE_KEY) || Token::parse(token).is_ok() => {
+            Ok(Claim::Token(token))
+        }
+        _ => publishable_key(headers).map(Claim::Key),
+    }
 }
 
 /// `Ok(Err)` is the caller's fault, `Err` is ours.
@@ -459,5 +475,31 @@ mod tests {
         assert_eq!(publishable_key(&headers(&[key[0], key[0]])), Err(Unauthorized));
         assert_eq!(publishable_key(&headers(&[("x-meshes-publishable-key", "")])), Err(Unauthorized));
         assert_eq!(publishable_key(&headers(&[])), Err(Unauthorized));
+    }
+
+    #[test]
+    fn a_token_goes_before_a_key_unless_it_is_none() {
+        let token = signed_with(b"of somebody else", &header(), &claims("", Value::Null));
+        let (token, key) = (format!("Bearer {token}"), "mesh_pub_v1_a_b");
+        #[rustfmt::skip]
+        let cases = [
+            // why                        authorization            key         claim
+            ("a key alone",               None,                    Some(key),  Ok(Claim::Key(key))),
+            ("a token alone",             Some(&token[..]),        None,       Ok(Claim::Token(&token[7..]))),
+            ("both",                      Some(&token),            Some(key),  Ok(Claim::Token(&token[7..]))),
+            ("nonsense beside a key",     Some("Bearer session"),  Some(key),  Ok(Claim::Key(key))),
+            ("nonsense alone",            Some("Bearer session"),  None,       Ok(Claim::Token("session"))),
+            ("another scheme and a key",  Some("Basic dTpw"),      Some(key),  Ok(Claim::Key(key))),
+            ("neither",                   None,                    None,       Err(Unauthorized)),
+        ];
+        for (why, authorization, key, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("authorization", authorization), ("x-meshes-publishable-key", key)] {
+                if let Some(value) = value {
+                    headers.insert(name, value.parse().expect("a header value"));
+                }
+            }
+            assert_eq!(claim(&headers), expected, "{why}");
+        }
     }
 }

@@ -148,6 +148,9 @@ struct TokenArgs {
 /// Does what the command line says. 0: done; 1: verified and found amiss; 2: could not.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(err) = leave_no_core() {
+        return wrong(&format!("cannot switch core dumps off: {err}"));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(err) => return wrong(&format!("cannot start: {err}")),
@@ -164,6 +167,12 @@ pub fn main() -> ExitCode {
     // Not waiting for what may hang in a system call: what matters is on disk.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done.unwrap_or_else(|err| wrong(&err.to_string()))
+}
+
+/// Memory holds secrets in clear, and a core dump would write them to disk.
+fn leave_no_core() -> std::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
 }
 
 fn wrong(why: &str) -> ExitCode {
@@ -213,8 +222,11 @@ async fn run_server(args: ServeArgs) -> Result<ExitCode, Error> {
         () = asked.recv() => return Ok(ExitCode::SUCCESS),
     };
     tracing::info!(address = %server.address(), data = %config.data.display(), "serving");
-    asked.recv().await;
-    tracing::info!("shutting down");
+    let served = server.serve_until(asked.recv()).await;
+    match &served {
+        Ok(()) => tracing::info!("shutting down"),
+        Err(why) => tracing::error!("{why}"),
+    }
     tokio::select! {
         ended = server.shut_down() => ended?,
         () = asked.recv() => {
@@ -223,7 +235,7 @@ async fn run_server(args: ServeArgs) -> Result<ExitCode, Error> {
         }
     }
     tracing::info!("ended");
-    Ok(ExitCode::SUCCESS)
+    Ok(served.map_or(ExitCode::from(EXIT_WRONG), |()| ExitCode::SUCCESS))
 }
 
 async fn dev_config<F, R>(args: &DevArgs, run: F) -> Result<ExitCode, Error>

@@ -3,7 +3,13 @@
 //! Read once into typed values, later sources over earlier ones: the embedded defaults, a file,
 //! `WEFT_…` variables, flags. A key nobody knows is refused: a misspelt limit is no limit.
 
-use actors::domain::retry::{RetryPolicy, WAIT_MAX};
+use actors::{
+    domain::{
+        payload::BULK_ITEMS_MAX,
+        retry::{RetryPolicy, WAIT_MAX},
+    },
+    engine::PAYLOAD_BYTES_MAX,
+};
 use figment::{
     Figment,
     providers::{Env, Format, Toml},
@@ -47,6 +53,7 @@ pub struct Config {
     pub extra_root_pem: Option<PathBuf>,
     pub http: Http,
     pub ingest: Ingest,
+    pub retries: Retries,
     pub auth: Auth,
     pub delivery: Delivery,
     pub store: Store,
@@ -85,6 +92,14 @@ pub struct Ingest {
     pub payload_bytes_max: usize,
     pub bulk_bytes_max: usize,
     pub events_per_second: u32,
+    pub burst: u32,
+}
+
+/// How often an organization may ask for retries by hand.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retries {
+    pub per_second: u32,
     pub burst: u32,
 }
 
@@ -157,7 +172,7 @@ impl Config {
     /// Refuses values that cannot work, naming key and reason.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |text: &str| Err(ConfigError(text.to_owned()));
-        let Self { http, ingest, auth, delivery, store, .. } = self;
+        let Self { http, ingest, retries, auth, delivery, store, .. } = self;
         if self.data.as_os_str().is_empty() {
             return refuse("data: names no directory");
         }
@@ -177,13 +192,22 @@ impl Config {
         if http.idle_timeout < http.header_timeout {
             return refuse("http.idle_timeout: must not be less than http.header_timeout");
         }
-        if ingest.payload_bytes_max < 1_024 || ingest.bulk_bytes_max < ingest.payload_bytes_max {
-            return refuse(
-                "ingest: payload_bytes_max must be at least 1024, and bulk_bytes_max not less than it",
-            );
+        if !(1_024..=PAYLOAD_BYTES_MAX).contains(&ingest.payload_bytes_max) {
+            let range = format!("must be from 1024 to {PAYLOAD_BYTES_MAX}");
+            return refuse(&format!("ingest.payload_bytes_max: {range}"));
         }
-        if ingest.events_per_second == 0 || ingest.burst == 0 {
-            return refuse("ingest: events_per_second and burst must be at least 1");
+        if ingest.bulk_bytes_max < ingest.payload_bytes_max {
+            return refuse("ingest.bulk_bytes_max: must not be less than payload_bytes_max");
+        }
+        if ingest.events_per_second == 0 {
+            return refuse("ingest.events_per_second: must be at least 1");
+        }
+        if (ingest.burst as usize) < BULK_ITEMS_MAX {
+            let least = format!("must be at least {BULK_ITEMS_MAX}, the events of one bulk request");
+            return refuse(&format!("ingest.burst: {least}"));
+        }
+        if retries.per_second == 0 || retries.burst == 0 {
+            return refuse("retries: per_second and burst must be at least 1");
         }
         if auth.failures_per_minute == 0 || auth.failures_burst == 0 {
             return refuse("auth: failures_per_minute and failures_burst must be at least 1");
@@ -369,8 +393,12 @@ mod tests {
             ("[http]\nidle_timeout = '1s'",          "http.idle_timeout"),
             ("[http]\nconnections_max = 0",          "http.connections_max"),
             ("[http]\nconnections_max = -1",         "http.connections_max"),
-            ("[ingest]\nevents_per_second = 0",      "ingest: events_per_second"),
-            ("[ingest]\nbulk_bytes_max = 5",         "ingest: payload_bytes_max"),
+            ("[ingest]\nevents_per_second = 0",      "ingest.events_per_second"),
+            ("[ingest]\nburst = 99",                 "ingest.burst: must be at least 100"),
+            ("[ingest]\nbulk_bytes_max = 5",         "ingest.bulk_bytes_max"),
+            ("[ingest]\npayload_bytes_max = 1023",   "ingest.payload_bytes_max"),
+            ("[ingest]\npayload_bytes_max = 1048577\nbulk_bytes_max = 9000000", "ingest.payload_bytes_max"),
+            ("[retries]\nburst = 0",                 "retries: per_second and burst"),
             ("[delivery]\nmax_in_flight = 257",      "delivery.max_in_flight"),
             ("[delivery]\nretry_jitter = 1.5",       "delivery.retry_jitter"),
             ("[store]\nsegment_bytes = 1000",        "store.segment_bytes"),

@@ -66,11 +66,11 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Error> {
     let playground = prepare(server.engine(), &config.data, &receiver).await?;
     print!("{}", welcome(&server, &receiver, &playground, &config.data, temporary.is_some()));
 
-    asked.recv().await;
+    let served = server.serve_until(asked.recv()).await;
     println!("\nstopping");
     server.shut_down().await?;
     receiver.stop(std::time::Duration::ZERO).await;
-    Ok(())
+    served
 }
 
 /// Makes what is missing, and points the connection to where the receiver listens this time.

@@ -46,6 +46,9 @@ pub enum Error {
     Listen { address: SocketAddr, source: io::Error },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+    /// The process is of no use any more; its next life takes up what it left.
+    #[error("nothing is delivered any more: the root of the actors fell; start again to go on")]
+    Fallen,
     #[error("{0}")]
     Told(String),
 }
@@ -108,6 +111,7 @@ async fn tidy(app: App) {
     loop {
         ticks.tick().await;
         app.ingest_rate.tidy();
+        app.retry_rate.tidy();
         app.auth_failures.tidy();
         telemetry::metrics().run_upkeep();
     }
@@ -132,14 +136,21 @@ impl Server {
         &self.app.engine
     }
 
-    /// Not ready any more → not listening any more → what was accepted is answered → attempts in
-    /// flight come back or are given up for the next start → the store is closed.
+    /// Serves until somebody asks for the end, or [`Error::Fallen`]. Either way [`Self::shut_down`] is next.
+    pub async fn serve_until(&self, asked: impl Future<Output = ()>) -> Result<(), Error> {
+        tokio::select! {
+            () = asked => Ok(()),
+            () = self.app.engine.failed() => Err(Error::Fallen),
+        }
+    }
+
+    /// Not ready any more → not listening any more; what was accepted is answered while attempts in
+    /// flight come back, and both are given up at the same time → the store is closed.
     pub async fn shut_down(self) -> Result<(), Error> {
         self.app.ending.store(true, Ordering::Relaxed);
         tokio::time::sleep(self.shutdown.unready).await;
         self.tidying.abort();
-        self.http.stop(self.shutdown.drain).await;
-        self.app.engine.drain(self.shutdown.drain).await?;
-        Ok(())
+        tokio::join!(self.http.stop(self.shutdown.drain), self.app.engine.land(self.shutdown.drain));
+        Ok(self.app.engine.close().await?)
     }
 }

@@ -1,6 +1,5 @@
 //! How often one may ask: a bucket per key, bounded in number.
 
-use actors::domain::ids::WorkspaceId;
 use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
@@ -8,25 +7,26 @@ use governor::{
     state::keyed::DefaultKeyedStateStore,
 };
 use std::{
+    hash::Hash,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     time::Duration,
 };
 
-type Workspaces =
-    RateLimiter<WorkspaceId, DefaultKeyedStateStore<WorkspaceId>, DefaultClock, StateInformationMiddleware>;
+type Buckets<Owner> =
+    RateLimiter<Owner, DefaultKeyedStateStore<Owner>, DefaultClock, StateInformationMiddleware>;
 
-/// How many events each workspace may still send. Grows with the workspaces that sent lately.
-pub struct IngestRate {
-    buckets: Workspaces,
+/// What each tenant may still do, such as the events of a workspace. Grows with those who did it lately.
+pub struct Rate<Owner: Clone + Eq + Hash> {
+    buckets: Buckets<Owner>,
     per_second: u32,
     burst: NonZeroU32,
 }
 
-/// Where a workspace stands, as the `RateLimit-*` headers tell it.
+/// Where a tenant stands, as the `RateLimit-*` headers tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Events at once.
+    /// At once.
     pub limit: u32,
     pub remaining: u32,
     /// Seconds until all of them are there again.
@@ -35,8 +35,8 @@ pub struct Standing {
     pub retry_after_seconds: Option<u32>,
 }
 
-impl IngestRate {
-    /// `per_second` events, `burst` of them at once; neither may be zero.
+impl<Owner: Clone + Eq + Hash> Rate<Owner> {
+    /// `per_second`, `burst` of them at once; neither may be zero.
     pub fn new(per_second: u32, burst: u32) -> Self {
         let burst = at_least_one(burst);
         let quota = Quota::per_second(at_least_one(per_second)).allow_burst(burst);
@@ -44,29 +44,28 @@ impl IngestRate {
         Self { buckets, per_second, burst }
     }
 
-    /// Takes `events` from the workspace's bucket, all or none.
-    pub fn take(&self, workspace: WorkspaceId, events: u32) -> Standing {
-        let (remaining, retry_after_seconds) =
-            match self.buckets.check_key_n(&workspace, at_least_one(events)) {
-                Ok(Ok(standing)) => (standing.remaining_burst_capacity(), None),
-                Ok(Err(not_until)) => {
-                    (0, Some(whole_seconds(not_until.wait_time_from(DefaultClock::default().now()))))
-                }
-                // More than fits the bucket: it would never pass, so the wait is the longest there is.
-                Err(_) => (0, Some(self.refill_seconds(self.burst.get()))),
-            };
+    /// Takes `count` from the owner's bucket, all or none.
+    pub fn take(&self, owner: &Owner, count: u32) -> Standing {
+        let (remaining, retry_after_seconds) = match self.buckets.check_key_n(owner, at_least_one(count)) {
+            Ok(Ok(standing)) => (standing.remaining_burst_capacity(), None),
+            Ok(Err(not_until)) => {
+                (0, Some(whole_seconds(not_until.wait_time_from(DefaultClock::default().now()))))
+            }
+            // More than fits the bucket: it would never pass, so the wait is the longest there is.
+            Err(_) => (0, Some(self.refill_seconds(self.burst.get()))),
+        };
         let reset_seconds = self.refill_seconds(self.burst.get() - remaining.min(self.burst.get()));
         Standing { limit: self.burst.get(), remaining, reset_seconds, retry_after_seconds }
     }
 
-    /// Forgets workspaces whose buckets are full again.
+    /// Forgets owners whose buckets are full again.
     pub fn tidy(&self) {
         self.buckets.retain_recent();
         self.buckets.shrink_to_fit();
     }
 
-    fn refill_seconds(&self, events: u32) -> u32 {
-        events.div_ceil(self.per_second.max(1))
+    fn refill_seconds(&self, count: u32) -> u32 {
+        count.div_ceil(self.per_second.max(1))
     }
 }
 
@@ -127,20 +126,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workspace_is_told_where_it_stands_and_others_are_not_touched() {
-        let rate = IngestRate::new(1, 5);
-        let [one, other] = [1, 2].map(|n| WorkspaceId::from_bytes([n; 16]));
+    fn an_owner_is_told_where_it_stands_and_others_are_not_touched() {
+        let (rate, one, other) = (Rate::new(1, 5), "one", "other");
         let standing = |remaining, reset_seconds, retry_after_seconds| Standing {
             limit: 5,
             remaining,
             reset_seconds,
             retry_after_seconds,
         };
-        assert_eq!(rate.take(one, 1), standing(4, 1, None));
-        assert_eq!(rate.take(one, 4), standing(0, 5, None));
-        assert_eq!(rate.take(one, 1), standing(0, 5, Some(1)));
-        assert_eq!(rate.take(other, 5), standing(0, 5, None));
-        assert_eq!(rate.take(other, 6), standing(0, 5, Some(5)), "more than ever fits");
+        assert_eq!(rate.take(&one, 1), standing(4, 1, None));
+        assert_eq!(rate.take(&one, 4), standing(0, 5, None));
+        assert_eq!(rate.take(&one, 1), standing(0, 5, Some(1)));
+        assert_eq!(rate.take(&other, 5), standing(0, 5, None));
+        assert_eq!(rate.take(&other, 6), standing(0, 5, Some(5)), "more than ever fits");
     }
 
     #[test]

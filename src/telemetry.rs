@@ -57,11 +57,20 @@ fn describe() {
     describe_counter!("weft_events_accepted_total", "Events on disk and answered 201");
     describe_counter!("weft_events_routed_total", "Events judged by their workspace's rules");
     describe_counter!("weft_attempts_total", "Delivery attempts by outcome and destination");
+    describe_counter!("weft_deliveries_total", "Deliveries that came to an end, by how");
+    describe_counter!(
+        "weft_deliveries_set_aside_total",
+        "Of the failed, those that brought their actor down again and again"
+    );
+    describe_gauge!(
+        "weft_connections_quarantined",
+        "Connections whose actor fell too often to be started again soon"
+    );
     describe_gauge!("weft_queue_depth", "Deliveries that wait, by their connection's state");
     describe_gauge!(
         "weft_queue_oldest_age_seconds",
         Unit::Seconds,
-        "How long the earliest due delivery has been due, by its connection's state"
+        "How long the oldest delivery that waits has been waiting, by its connection's state"
     );
     describe_histogram!("weft_attempt_seconds", Unit::Seconds, "The time an attempt took");
     describe_histogram!("weft_commit_seconds", Unit::Seconds, "The time a group of records took to disk");

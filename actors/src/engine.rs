@@ -5,17 +5,17 @@
 
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
-    Appended, EventDetails, EventFilter, EventSummary, Idempotency, Page, Refusal, RuleFilter, Scope,
-    StoreError, Unavailable, Verification,
+    Appended, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page, Refusal,
+    RuleFilter, Scope, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{
     clock::Clock,
-    destinations::{self, Destination, Prepared},
+    destinations::{self, Destination, Prepared, spec::FieldKind},
     domain::{
         connection::{Connection, InactiveReason, Policy},
         delivery::{Attempt, Delivery, ResponseDetails},
-        event::{Event, RESOURCE_DEFAULT, Status},
+        event::{Event, RESOURCE_DEFAULT},
         ids::{AttemptId, ConnectionId, EventId, IdSource, OrganizationId, RuleId, WorkspaceId},
         key::{MachineKey, PublishableKey, publishable_key_hash},
         retry::RetryPolicy,
@@ -40,11 +40,12 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use std::{path::PathBuf, sync::Arc, time::Duration};
+use url::Url;
 
 /// How long a test request may take when a connection is saved.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections looked at for the gauges of what waits.
-const QUEUE_REPORTS_MAX: usize = 10_000;
+/// Queues looked at in one go for the gauges of what waits: nobody else gets at the store meanwhile.
+const QUEUE_REPORTS_PAGE: usize = 100;
 /// A rule's action and inputs, as JSON text, at most.
 const ACTION_BYTES_MAX: usize = 64 * 1_024;
 
@@ -505,9 +506,27 @@ impl Engine {
     ) -> Result<Map<String, Value>, EngineError> {
         let settings =
             destination.check(sent, self.0.http.policy()).map_err(|errors| invalid("metadata", errors))?;
+        self.check_urls(destination, &settings).await?;
         let probed = destination.probe(&settings, &self.0.http, self.0.clock.now(), PROBE_TIMEOUT).await;
         probed.map_err(EngineError::ProbeFailed)?;
         Ok(settings)
+    }
+
+    /// Refuses a URL whose name leads into a private network, whether it is tried out or not.
+    async fn check_urls(
+        &self,
+        destination: &dyn Destination,
+        settings: &Map<String, Value>,
+    ) -> Result<(), EngineError> {
+        for field in destination.spec().fields.iter().filter(|field| field.kind == FieldKind::Url) {
+            let text = settings.get(field.key).and_then(Value::as_str);
+            let Some(url) = text.and_then(|text| Url::parse(text).ok()) else { continue };
+            if let Err(err) = self.0.http.check_now(&url).await {
+                let error = FieldError::new(field.key, format!("is not usable: {err}"));
+                return Err(invalid("metadata", vec![error]));
+            }
+        }
+        Ok(())
     }
 
     /// Changes a connection. When this returns, no new attempt uses what was before. New settings
@@ -623,7 +642,7 @@ impl Engine {
             updated_at: now,
         };
         check_rule(&rule)?;
-        self.configure(Change::CreateRule(rule.clone())).await?;
+        self.configure(Change::CreateRule(rule.clone())).await.map_err(of_conditions)?;
         Ok(rule)
     }
 
@@ -639,7 +658,7 @@ impl Engine {
         rule.hidden = patch.hidden.unwrap_or(rule.hidden);
         rule.updated_at = self.0.clock.now();
         check_rule(&rule)?;
-        self.configure(Change::UpdateRule(rule.clone())).await?;
+        self.configure(Change::UpdateRule(rule.clone())).await.map_err(of_conditions)?;
         Ok(rule)
     }
 
@@ -691,18 +710,6 @@ impl Engine {
     /// be sent: its connection is inactive or was deleted. A paused one keeps it until it is resumed.
     pub async fn retry(&self, scope: Scope, event: EventId, rule: RuleId) -> Result<Delivery, EngineError> {
         let (inner, now) = (&self.0, self.0.clock.now());
-        let open = self.attempts(scope, event, rule).await?.map(|(delivery, _)| delivery);
-        if let Some(delivery) =
-            open.filter(|open| !matches!(open.status, Status::Completed | Status::Canceled))
-        {
-            match inner.store.connection(scope, delivery.connection_id).await? {
-                None => return Err(Refusal::NoDeliveries("was deleted").into()),
-                Some(connection) if connection.inactive.is_some() => {
-                    return Err(Refusal::NoDeliveries("is inactive").into());
-                }
-                Some(_) => {}
-            }
-        }
         let delivery = inner.store.retry(inner.fence, scope, event, rule, now).await?;
         if let Some(tree) = &inner.tree {
             tree.connection_changed(delivery.workspace_id, delivery.connection_id);
@@ -755,15 +762,23 @@ impl Engine {
 
     /// Sets the gauges of what waits (`weft_queue_depth`, `weft_queue_oldest_age_seconds`, by connection state).
     pub async fn observe(&self) {
-        let Ok(reports) = self.0.store.queue_reports(QUEUE_REPORTS_MAX).await else { return };
-        let now = self.0.clock.now();
-        for state in ["active", "paused", "inactive"] {
-            let of_state = reports.iter().filter(|report| connection_state(&report.connection) == state);
-            let (mut depth, mut age) = (0, Duration::ZERO);
-            for report in of_state {
-                depth += report.waiting;
-                age = age.max(now.since(report.head_due));
+        const STATES: [&str; 3] = ["active", "paused", "inactive"];
+        let (now, mut waiting, mut after) = (self.0.clock.now(), [(0, Duration::ZERO); 3], None);
+        loop {
+            let Ok(page) = self.0.store.queue_reports(after, QUEUE_REPORTS_PAGE).await else { return };
+            for report in page.records {
+                let state = connection_state(&report.connection);
+                let of_state = STATES.iter().zip(&mut waiting).find(|(name, _)| **name == state);
+                let Some((_, (depth, age))) = of_state else { continue };
+                *depth += report.waiting;
+                *age = now.since(report.oldest).max(*age);
             }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        for (state, (depth, age)) in STATES.into_iter().zip(waiting) {
             metrics::gauge!("weft_queue_depth", "state" => state).set(depth as f64);
             metrics::gauge!("weft_queue_oldest_age_seconds", "state" => state).set(age.as_secs_f64());
         }
@@ -782,13 +797,28 @@ impl Engine {
         }
     }
 
-    /// Finishes or gives up what is in flight within `patience`, and closes the store. The caller has
-    /// stopped sending events.
-    pub async fn drain(&self, patience: Duration) -> Result<(), EngineError> {
+    /// Whether the tree has fallen, or was drained: nothing is delivered any more.
+    pub fn has_ended(&self) -> bool {
+        self.0.tree.as_ref().is_some_and(Tree::has_ended)
+    }
+
+    /// Starts no more attempts, and finishes or gives up those in flight within `patience`. Events are
+    /// still accepted: they are delivered after the next start.
+    pub async fn land(&self, patience: Duration) {
         if let Some(tree) = &self.0.tree {
             tree.drain(patience).await;
         }
+    }
+
+    /// Closes the store. The caller has stopped sending events.
+    pub async fn close(&self) -> Result<(), EngineError> {
         Ok(self.0.store.close().await?)
+    }
+
+    /// [`Self::land`], then [`Self::close`].
+    pub async fn drain(&self, patience: Duration) -> Result<(), EngineError> {
+        self.land(patience).await;
+        self.close().await
     }
 }
 
@@ -923,6 +953,17 @@ fn check_rule(rule: &Rule) -> Result<(), EngineError> {
         return Err(EngineError::Invalid(vec![FieldError::new("metadata", msg)]));
     }
     CompiledRule::compile(rule).map(|_| ()).map_err(|err| EngineError::Invalid(vec![err]))
+}
+
+/// Names the field that a refusal of a rule is about.
+fn of_conditions(err: EngineError) -> EngineError {
+    match err {
+        EngineError::Refused(Refusal::TooManyMatches(max)) => EngineError::Invalid(vec![FieldError::new(
+            "conditions",
+            format!("would bring the workspace beyond its {max} regular expressions (matches)"),
+        )]),
+        err => err,
+    }
 }
 
 const fn connection_state(connection: &Connection) -> &'static str {

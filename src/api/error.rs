@@ -150,8 +150,9 @@ impl From<Refusal> for ApiError {
         let status = match refusal {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
             Refusal::TooMany(..) => StatusCode::FORBIDDEN,
+            Refusal::TooManyMatches(_) => StatusCode::BAD_REQUEST,
             Refusal::InFlight => StatusCode::TOO_EARLY,
-            Refusal::NoDeliveries(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::ConnectionGone | Refusal::ConnectionInactive => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::NameTaken(_)
             | Refusal::DuplicateRule
             | Refusal::HasRules(_)
@@ -239,10 +240,12 @@ mod tests {
             (Refusal::HasRules(2).into(),                            409, None),
             (Refusal::Stale("connection").into(),                    409, None),
             (Refusal::TooMany(10, "rules").into(),                   403, None),
+            (Refusal::TooManyMatches(200).into(),                    400, None),
             (Refusal::IdempotencyMismatch.into(),                    409, None),
             (Refusal::Final(Status::Completed).into(),               409, None),
             (Refusal::InFlight.into(),                               425, None),
-            (Refusal::NoDeliveries("is inactive").into(),            422, None),
+            (Refusal::ConnectionGone.into(),                         422, None),
+            (Refusal::ConnectionInactive.into(),                     422, None),
             (Unavailable::Busy.into(),                               503, Some("1")),
             (Unavailable::DiskFull.into(),                           503, Some("30")),
             (EngineError::ProbeFailed("answered 500".into()),        422, None),

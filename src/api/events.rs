@@ -32,8 +32,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// What an event may have beside its payload, in bytes: the names, were every character escaped.
-const ENVELOPE_BYTES_MAX: usize = 8 * 1024;
+/// What an event may have beside its payload, in bytes: three names of 255 characters, were every
+/// one of them a surrogate pair of two escapes (12 bytes), and the rest of the envelope.
+const ENVELOPE_BYTES_MAX: usize = 12 * 1024;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -134,14 +135,32 @@ async fn accept_bulk(
             Err(err) => refused.push(Some(err)),
         }
     }
-    // All or nothing for each workspace: a flood is not let in by halves.
+    // All or nothing for each workspace: a flood is not let in by halves, and whoever floods takes
+    // nothing from the others in the same request.
     let mut counts = BTreeMap::<WorkspaceId, u32>::new();
     for request in &requests {
         *counts.entry(request.workspace_id).or_default() += 1;
     }
-    for (workspace, events) in counts {
-        take_rate(app, workspace, events, standing)?;
+    let mut flooding = BTreeMap::new();
+    for (workspace, events) in &counts {
+        if let Err(err) = take_rate(app, *workspace, *events, standing) {
+            flooding.insert(*workspace, err);
+        }
     }
+    if flooding.len() == counts.len()
+        && let Some((_, err)) = flooding.pop_first()
+    {
+        return Err(err);
+    }
+    let mut open = refused.iter_mut().filter(|refused| refused.is_none());
+    requests.retain(|request| {
+        let (over, place) = (flooding.get(&request.workspace_id).cloned(), open.next());
+        let passes = over.is_none();
+        if let Some(place) = place {
+            *place = over;
+        }
+        passes
+    });
 
     let outcomes = app.engine.ingest(requests).await;
     let unavailable = outcomes.iter().find_map(|outcome| match outcome {
@@ -308,7 +327,7 @@ fn take_rate(
     events: u32,
     standing: &mut Option<Standing>,
 ) -> Result<(), ApiError> {
-    let taken = app.ingest_rate.take(workspace, events);
+    let taken = app.ingest_rate.take(&workspace, events);
     *standing = Some(taken);
     match taken.retry_after_seconds {
         None => Ok(()),

@@ -310,6 +310,9 @@ pub(super) async fn retry(
     machine: Machine,
     Ids([event, rule]): Ids<2>,
 ) -> Result<Response, ApiError> {
+    if let Some(seconds) = app.retry_rate.take(&machine.organization_id, 1).retry_after_seconds {
+        return Err(ApiError::too_many_requests("the organization asks for too many retries", seconds));
+    }
     let found = details(&app, &machine, event).await?;
     let rule = delivery_of(&found, rule)?.rule_id;
     let scope = Scope::Organization(machine.organization_id);

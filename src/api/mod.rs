@@ -1,7 +1,7 @@
 //! The JSON API: the table of its routes, and what is true of every one of them.
 //!
 //! Every answer is JSON and carries `X-Request-Id`; a panic is one 500. The two ingest routes are
-//! for browsers too and so have CORS, which no other route has. There is no stack of layers:
+//! for browsers too and so have CORS, which no other route and no other method has. There is no stack of layers:
 //! [`answer`] wraps the router in one function, since six layers cost ingest 42 % of its rate.
 
 mod connections;
@@ -19,9 +19,13 @@ mod workspaces;
 use self::error::ApiError;
 use crate::{
     config::Config,
-    rate::{AuthFailures, IngestRate},
+    rate::{AuthFailures, Rate},
 };
-use actors::{clock::Clock, engine::Engine};
+use actors::{
+    clock::Clock,
+    domain::ids::{OrganizationId, WorkspaceId},
+    engine::Engine,
+};
 use axum::{
     Router,
     body::Body,
@@ -106,7 +110,10 @@ pub struct Shared {
     pub engine: Engine,
     pub clock: Clock,
     pub limits: Limits,
-    pub ingest_rate: IngestRate,
+    /// Events of each workspace.
+    pub ingest_rate: Rate<WorkspaceId>,
+    /// Retries by hand of each organization.
+    pub retry_rate: Rate<OrganizationId>,
     pub auth_failures: AuthFailures,
     /// Set when the process is about to end.
     pub ending: AtomicBool,
@@ -124,7 +131,7 @@ pub struct Limits {
 
 impl App {
     pub fn new(engine: Engine, clock: Clock, config: &Config) -> Self {
-        let Config { http, ingest, auth, .. } = config;
+        let Config { http, ingest, retries, auth, .. } = config;
         Self(Arc::new(Shared {
             engine,
             clock,
@@ -134,7 +141,8 @@ impl App {
                 payload_bytes_max: ingest.payload_bytes_max,
                 bulk_bytes_max: ingest.bulk_bytes_max,
             },
-            ingest_rate: IngestRate::new(ingest.events_per_second, ingest.burst),
+            ingest_rate: Rate::new(ingest.events_per_second, ingest.burst),
+            retry_rate: Rate::new(retries.per_second, retries.burst),
             auth_failures: AuthFailures::new(auth.failures_per_minute, auth.failures_burst),
             ending: AtomicBool::new(false),
         }))
@@ -164,9 +172,8 @@ where
     B: axum::body::HttpBody<Data = bytes::Bytes, Error: Into<axum::BoxError>> + Send + 'static,
 {
     let request_id = request_id(request.headers());
-    // Not `GET /events`: who lists events is no browser.
     let is_ingest = matches!(request.uri().path(), EVENTS | EVENTS_BULK)
-        && [Method::POST, Method::OPTIONS].contains(request.method());
+        && matches!(*request.method(), Method::POST | Method::OPTIONS);
     // Framing by chunks hides a Content-Length from us if there was one too: two readers of such a
     // connection could disagree about where the next request starts, so there is no next one.
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
@@ -340,7 +347,12 @@ mod tests {
         }
         let router = Router::new()
             .route("/broken", get(broken))
-            .route(EVENTS, post(async || ApiError::unauthorized()).options(preflight))
+            .route(
+                EVENTS,
+                post(async || ApiError::unauthorized())
+                    .options(preflight)
+                    .get(async || ApiError::unauthorized()),
+            )
             .fallback(async || ApiError::not_found("route"))
             .method_not_allowed_fallback(async || method_not_allowed());
         #[rustfmt::skip]
@@ -352,7 +364,8 @@ mod tests {
             ("wrong method",   "DELETE",  "/broken",            405,    Some("GET,HEAD"),    false),
             ("panic",          "GET",     "/broken",            500,    None,                false),
             ("ingest",         "POST",    EVENTS,               401,    None,                true),
-            ("ingest, wrong",  "PUT",     EVENTS,               405,    Some("POST,OPTIONS"), false),
+            ("history",        "GET",     EVENTS,               401,    None,                false),
+            ("ingest, wrong",  "PUT",     EVENTS,               405,    Some("POST,OPTIONS,GET,HEAD"), false),
             ("no preflight",   "OPTIONS", "/broken",            405,    Some("GET,HEAD"),    false),
         ];
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));

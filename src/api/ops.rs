@@ -15,7 +15,7 @@ pub(super) async fn healthz() -> Response {
 
 /// Events are accepted; otherwise 503 says why not.
 pub(super) async fn readyz(State(app): State<App>) -> Result<Response, ApiError> {
-    if app.ending.load(Ordering::Relaxed) {
+    if app.ending.load(Ordering::Relaxed) || app.engine.has_ended() {
         return Err(actors::engine::Unavailable::Closing.into());
     }
     app.engine.availability()?;

@@ -3,6 +3,11 @@
 //! Served with hyper itself, because `axum::serve` sets no timer and its header timeout is then
 //! silently off. hyper's one timer covers the wait for a request as well as its head, so the time
 //! a head may take and the time a response may make no progress are kept in [`Guarded`].
+//!
+//! hyper answers what is no HTTP itself, before any service sees it, with a bare 400 or 431 and the
+//! end of the connection; it has no hook for a JSON body there. Of two equal Content-Length lines it
+//! keeps one and shows us no trace of the other. RFC 9112 (6.3) allows that, and no second reader
+//! can find another end of the body; two that differ are 400.
 
 mod body;
 mod guard;
@@ -370,6 +375,18 @@ mod tests {
         reading.read_to_end(&mut answer).await.expect("the connection is closed, not reset");
         assert!(String::from_utf8_lossy(&answer).ends_with("too large"));
         let _ = sending.await;
+    }
+
+    /// One length said twice frames one request: what follows it is the next one and nothing else.
+    #[tokio::test]
+    async fn a_length_said_twice_is_one_length() {
+        let server = start().await;
+        let mut stream = connect(&server).await;
+        let twice = "POST / HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\nabc";
+        stream.write_all(format!("{twice}{GET}").as_bytes()).await.expect("they are read");
+        for expected in ["\r\n\r\n3 bytes", "\r\n\r\n0 bytes"] {
+            until(&mut stream, expected).await;
+        }
     }
 
     #[tokio::test]

@@ -198,7 +198,7 @@ async fn an_event_that_breaks_a_rule_is_refused_by_its_field() {
 async fn too_much_is_refused_without_reading_it() {
     let weft = Weft::start().await;
     let witness = Witness::of(&weft).await;
-    let (single, bulk) = (262_144 + 8_192 + 1, 4_194_304 + 1);
+    let (single, bulk) = (262_144 + 12_288 + 1, 4_194_304 + 1);
     #[rustfmt::skip]
     let cases = [
         // why                                path                    framing                                                   sent

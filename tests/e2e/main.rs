@@ -9,6 +9,7 @@ mod bulk;
 mod connections;
 mod cors;
 mod delivery;
+mod edges;
 mod events;
 mod first_event;
 mod framing;

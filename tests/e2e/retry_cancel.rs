@@ -113,11 +113,7 @@ async fn a_retry_that_makes_no_sense_is_refused() {
     weft.patch(&format!("/connections/{connection}"), json!({ "active": false }))
         .await
         .answered(200, "inactive");
-    post(&weft, &retry(&event, &rule)).await.refused(
-        422,
-        "the connection is inactive",
-        "nothing would be sent",
-    );
+    post(&weft, &retry(&event, &rule)).await.refused(422, "connection is inactive", "nothing would be sent");
     weft.patch(&format!("/connections/{connection}"), json!({ "active": true }))
         .await
         .answered(200, "active");
@@ -134,7 +130,7 @@ async fn what_a_gone_connection_did_not_deliver_cannot_be_retried() {
     let body = Some(json!({ "force_delete": true }));
     weft.ask(Method::DELETE, &format!("/connections/{connection}"), body).await.answered(200, "deleted");
     let path = format!("/events/{event}/rules/{rule}/retry");
-    post(&weft, &path).await.refused(422, "the connection was deleted", "there is nowhere to send it");
+    post(&weft, &path).await.refused(422, "connection was deleted", "there is nowhere to send it");
     assert_eq!(weft.event_as(&event, "failed").await["failed_count"], 1, "it stays what it was");
     weft.stop().await;
 }

@@ -18,7 +18,7 @@ pub use name_server::{NameServer, Record};
 pub use peer::Peer;
 pub use process::{Exit, Process};
 pub use receiver::{Received, Receiver, Reply};
-pub use server::{Answer, Weft, http_client, send, token};
+pub use server::{Answer, MASTER_KEY, Weft, http_client, send, token};
 pub use witness::Witness;
 
 use std::time::Duration;

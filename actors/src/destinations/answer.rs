@@ -11,33 +11,33 @@ use reqwest::StatusCode;
 
 /// What a status says about the attempt.
 ///
-/// 2xx and 3xx are success: redirects are answers and are not followed. 401 and 403 blame the
-/// credentials if there are any. 408 and 425 say that the same request may succeed later, so they
-/// are read like a server's error and tried again, unlike all other 4xx.
-pub const fn outcome(status: u16, has_credentials: bool) -> Outcome {
+/// | status | read as | because |
+/// | --- | --- | --- |
+/// | 2xx, 3xx | delivered | the contract says so: redirects are answers and are not followed |
+/// | 401, 403 | the credentials are refused | wherever a connection has them: a scheme, a header, a signature, its URL |
+/// | 429 | too fast | it is asked again later, and the connection slows down |
+/// | 408, 421, 423, 425 | a server's error: tried again | each speaks of this moment or this TCP connection: too slow, the wrong server behind a balancer, locked, too early |
+/// | 409, 410 and all other 4xx | a refusal for good | the same request gets the same answer; 409 mostly says that it is there already |
+/// | 5xx, and what HTTP does not know | a server's error: tried again | it may be over later |
+pub const fn outcome(status: u16) -> Outcome {
     match status {
         200..400 => Outcome::Delivered,
-        401 | 403 if has_credentials => Outcome::AuthFailed,
+        401 | 403 => Outcome::AuthFailed,
         429 => Outcome::RateLimited,
-        408 | 425 => Outcome::RejectedServerError,
+        408 | 421 | 423 | 425 => Outcome::RejectedServerError,
         400..500 => Outcome::RejectedClientError,
         _ => Outcome::RejectedServerError,
     }
 }
 
 /// The report of an attempt that was one request. Failed answers are kept, without our secrets.
-pub fn report(
-    answer: Result<Response, SendError>,
-    has_credentials: bool,
-    redactor: &Redactor,
-    now: Timestamp,
-) -> Report {
+pub fn report(answer: Result<Response, SendError>, redactor: &Redactor, now: Timestamp) -> Report {
     let response = match answer {
         Ok(response) => response,
         Err(err) => return failed(err.outcome(), err.to_string()),
     };
     let status = response.status.as_u16();
-    let outcome = outcome(status, has_credentials);
+    let outcome = outcome(status);
     let retry_after = match status {
         429 => retry_after::asked(&response.headers, now),
         503 => retry_after::retry_after(&response.headers, now),
@@ -57,7 +57,7 @@ fn message(status: StatusCode, outcome: Outcome) -> String {
     let advice = match (status.as_u16(), outcome) {
         (_, Outcome::AuthFailed) => ": check the connection's credentials",
         (300..400, _) => "; redirects are not followed",
-        (410, _) => ": it wants no more deliveries",
+        (410, _) => ": delete the connection if its endpoint is gone for good",
         _ => "",
     };
     match status.canonical_reason() {
@@ -84,20 +84,18 @@ mod tests {
         use Outcome::*;
         #[rustfmt::skip]
         let cases = [
-            // status                      without credentials   with credentials
-            (&[200, 201, 202, 204, 299][..], Delivered,            Delivered),
-            (&[300, 301, 302, 304, 307, 399], Delivered,           Delivered),
-            (&[401, 403],                    RejectedClientError,  AuthFailed),
-            (&[400, 402, 404, 405, 407, 409, 410, 413, 418, 422, 499], RejectedClientError, RejectedClientError),
-            (&[408, 425],                    RejectedServerError,  RejectedServerError),
-            (&[429],                         RateLimited,          RateLimited),
-            (&[500, 501, 502, 503, 504, 599], RejectedServerError, RejectedServerError),
-            (&[100, 101, 199, 600, 999],     RejectedServerError,  RejectedServerError),
+            (&[200, 201, 202, 204, 299][..],                           Delivered),
+            (&[300, 301, 302, 304, 307, 399],                          Delivered),
+            (&[401, 403],                                              AuthFailed),
+            (&[400, 402, 404, 405, 407, 409, 410, 413, 418, 422, 499], RejectedClientError),
+            (&[408, 421, 423, 425],                                       RejectedServerError),
+            (&[429],                                                   RateLimited),
+            (&[500, 501, 502, 503, 504, 599],                          RejectedServerError),
+            (&[100, 101, 199, 600, 999],                               RejectedServerError),
         ];
-        for (statuses, without, with) in cases {
+        for (statuses, expected) in cases {
             for status in statuses {
-                assert_eq!(outcome(*status, false), without, "{status}");
-                assert_eq!(outcome(*status, true), with, "{status} with credentials");
+                assert_eq!(outcome(*status), expected, "{status}");
             }
         }
     }
@@ -109,14 +107,14 @@ mod tests {
             (200, None,    "the endpoint answered 200 OK"),
             (302, None,    "the endpoint answered 302 Found; redirects are not followed"),
             (401, None,    "the endpoint answered 401 Unauthorized: check the connection's credentials"),
-            (410, None,    "the endpoint answered 410 Gone: it wants no more deliveries"),
+            (410, None,    "the endpoint answered 410 Gone: delete the connection if its endpoint is gone for good"),
             (429, Some(9), "the endpoint answered 429 Too Many Requests"),
             (500, None,    "the endpoint answered 500 Internal Server Error"),
             (503, Some(9), "the endpoint answered 503 Service Unavailable"),
             (799, None,    "the endpoint answered 799"),
         ];
         for (status, wait_s, message) in cases {
-            let report = report(answer(status, "9"), true, &Redactor::default(), Timestamp(0));
+            let report = report(answer(status, "9"), &Redactor::default(), Timestamp(0));
             assert_eq!(report.message, message);
             assert_eq!(report.retry_after, wait_s.map(Duration::from_secs), "{status}");
             assert_eq!(report.http_status, Some(status));

@@ -12,6 +12,13 @@ use std::time::Duration;
 /// Attempts a delivery remembers, newest kept. `Delivery::attempt_count` counts all.
 pub const ATTEMPTS_KEPT: usize = 50;
 
+/// Tries a delivery has at least while its credentials are refused, however short its schedule: so
+/// many that its connection is found to have lost them, also after being mended in vain.
+pub const AUTH_TRIES_MIN: u32 = 20;
+
+/// The wait before such a try, where the schedule has none any more.
+const AUTH_WAIT: Duration = Duration::from_secs(10);
+
 /// What one try told us, in the contract's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -138,14 +145,90 @@ pub enum Next {
 impl Delivery {
     /// What follows from a report. `chance` in 0..1 spreads the retries.
     ///
-    /// `AuthFailed` waits like a transient outcome: the connection actor decides whether the
-    /// connection has lost its credentials, and then the delivery is parked with it.
+    /// `AuthFailed` waits like a transient outcome, and longer than a short schedule: the connection
+    /// actor decides whether the connection has lost its credentials, and then the delivery is
+    /// parked with it.
     pub fn after(&self, report: &Report, policy: &RetryPolicy, now: Timestamp, chance: f64) -> Next {
-        let waits = report.outcome.is_transient() || report.outcome == Outcome::AuthFailed;
+        let next = || policy.next(self.tries_used, report.retry_after, now, chance);
         match report.outcome {
             Outcome::Delivered => Next::Completed,
-            _ if !waits => Next::Failed,
-            _ => policy.next(self.tries_used, report.retry_after, now, chance),
+            Outcome::AuthFailed => match next() {
+                Next::Failed if self.tries_used < AUTH_TRIES_MIN => {
+                    Next::Due { at: now.after(AUTH_WAIT), counts: true }
+                }
+                next => next,
+            },
+            outcome if outcome.is_transient() => next(),
+            _ => Next::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::retry::RETRY_AFTER_MAX;
+    use uuid::Uuid;
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn delivery(tries_used: u32) -> Delivery {
+        let (event, rule) = (EventId::from_uuid(Uuid::nil()), RuleId::from_uuid(Uuid::nil()));
+        Delivery {
+            id: DeliveryId::of(event, rule),
+            event_id: event,
+            workspace_id: WorkspaceId::from_uuid(Uuid::nil()),
+            rule_id: rule,
+            connection_id: ConnectionId::from_uuid(Uuid::nil()),
+            destination: "webhook".to_owned(),
+            action: "{}".to_owned(),
+            created_by: String::new(),
+            created_at: NOW,
+            status: Status::Pending,
+            due: NOW,
+            attempt_count: tries_used,
+            tries_used,
+            started_at: None,
+            completed_at: None,
+            last_error: None,
+            attempts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn refused_credentials_outlast_a_short_schedule_but_not_for_ever() {
+        use Outcome::*;
+        let due = |ms| Next::Due { at: Timestamp(NOW.0 + ms), counts: true };
+        #[rustfmt::skip]
+        let cases = [
+            // waits        tries used           outcome               next
+            (&[][..],       0,                   AuthFailed,           due(10_000)),
+            (&[],           0,                   RejectedServerError,  Next::Failed),
+            (&[],           0,                   RejectedClientError,  Next::Failed),
+            (&[],           0,                   Delivered,            Next::Completed),
+            (&[500],        0,                   AuthFailed,           due(500)),
+            (&[500],        1,                   AuthFailed,           due(10_000)),
+            (&[500],        1,                   RejectedServerError,  Next::Failed),
+            (&[500],        AUTH_TRIES_MIN - 1,  AuthFailed,           due(10_000)),
+            (&[500],        AUTH_TRIES_MIN,      AuthFailed,           Next::Failed),
+        ];
+        for (waits, tries_used, outcome, expected) in cases {
+            let waits = waits.iter().map(|ms| Duration::from_millis(*ms)).collect();
+            let policy = RetryPolicy { waits, jitter: 0.0 };
+            let message = String::new();
+            let report = Report { outcome, http_status: None, message, retry_after: None, response: None };
+            let next = delivery(tries_used).after(&report, &policy, NOW, 0.5);
+            assert_eq!(next, expected, "{outcome:?} after {tries_used} of {:?}", policy.waits);
+        }
+    }
+
+    #[test]
+    fn nobody_is_made_to_wait_longer_than_a_day() {
+        for chance in [0.0, 0.5, 1.0] {
+            let asked = RETRY_AFTER_MAX.mul_f64(1.5);
+            let policy = RetryPolicy { waits: vec![Duration::from_secs(1)], jitter: 1.0 };
+            let next = policy.next(0, Some(asked), NOW, chance);
+            assert!(matches!(next, Next::Due { at, .. } if at == NOW.after(RETRY_AFTER_MAX)), "{next:?}");
         }
     }
 }

@@ -32,15 +32,15 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// What follows a try that may be repeated, when `tries_used` were used up before it.
     ///
-    /// A destination that names its wait gets at least that, up to [`RETRY_AFTER_MAX`] and a little
-    /// spread, never less than the schedule says; and the try is not counted: being asked to slow
+    /// A destination that names its wait gets at least that and a little spread, together up to
+    /// [`RETRY_AFTER_MAX`], never less than the schedule says; and the try is not counted: being asked to slow
     /// down is not a failure.
     pub fn next(&self, tries_used: u32, retry_after: Option<Duration>, now: Timestamp, chance: f64) -> Next {
         let scheduled = self.waits.get(tries_used as usize).map(|wait| self.spread(*wait, chance));
         match (retry_after, scheduled) {
             (Some(asked), scheduled) => {
                 let spread = 1.0 + self.jitter.clamp(0.0, 1.0) * chance.clamp(0.0, 1.0);
-                let asked = asked.min(RETRY_AFTER_MAX).mul_f64(spread);
+                let asked = asked.min(RETRY_AFTER_MAX).mul_f64(spread).min(RETRY_AFTER_MAX);
                 let wait = asked.max(scheduled.unwrap_or(WAIT_MIN)).clamp(WAIT_MIN, WAIT_MAX);
                 Next::Due { at: now.after(wait), counts: false }
             }

@@ -4,10 +4,10 @@ use super::{
     event::Event,
     field::FieldError,
     ids::{ConnectionId, RuleId},
+    payload::Json,
     rule::{CompiledRule, EventPattern, Rule},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::{collections::HashMap, sync::Arc};
 
 /// Deliveries one event may lead to; matches beyond are recorded as passed by.
@@ -37,6 +37,7 @@ pub struct Routing {
 pub struct RuleSet {
     by_name: HashMap<String, Vec<Entry>>,
     patterns: Vec<Entry>,
+    matches: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ impl Entry {
 impl RuleSet {
     /// Compiles rules. One that does not compile takes none of the others with it.
     pub fn compile(rules: Vec<Rule>) -> Self {
-        let mut set = Self::default();
+        let mut set = Self { matches: rules.iter().map(Rule::matches).sum(), ..Self::default() };
         for rule in rules {
             match CompiledRule::compile(&rule) {
                 Ok(compiled) => match &compiled.pattern {
@@ -80,9 +81,14 @@ impl RuleSet {
         set
     }
 
+    /// Whether an event may have to be searched with regular expressions, which takes its time.
+    pub const fn has_matches(&self) -> bool {
+        self.matches > 0
+    }
+
     /// Judges an event by every rule of its name. The payload is parsed only if a condition asks.
     pub fn route(&self, event: &Event, payload: &[u8]) -> Routing {
-        let mut parsed = Payload { bytes: payload, value: None };
+        let mut parsed = Payload { bytes: payload, read: None };
         let mut routing = Routing::default();
         for entry in self.of_name(&event.name) {
             let verdict = match entry {
@@ -138,12 +144,15 @@ impl Routing {
 
 struct Payload<'a> {
     bytes: &'a [u8],
-    value: Option<Value>,
+    read: Option<Result<Json<'a>, String>>,
 }
 
-impl Payload<'_> {
-    fn value(&mut self) -> &Value {
-        self.value.get_or_insert_with(|| serde_json::from_slice(self.bytes).unwrap_or_default())
+impl<'a> Payload<'a> {
+    /// What conditions are asked about. A payload that cannot be read holds for none of them, also
+    /// for none that says `not`.
+    fn read(&mut self) -> Result<&Json<'a>, String> {
+        let read = || Json::parse(self.bytes).map_err(|err| format!("the payload is {err}"));
+        self.read.get_or_insert_with(read).as_ref().map_err(Clone::clone)
     }
 }
 
@@ -165,7 +174,7 @@ fn judge(rule: &CompiledRule, event: &Event, payload: &mut Payload<'_>) -> Resul
             shown(&rule.resource_id)
         ));
     }
-    condition.as_ref().map_or(Ok(()), |condition| condition.holds(payload.value()))
+    condition.as_ref().map_or(Ok(()), |condition| condition.holds(payload.read()?))
 }
 
 #[cfg(test)]
@@ -237,6 +246,32 @@ mod tests {
             assert!(reasons[&rule.id].contains(why), "{:?} should say {why}", reasons[&rule.id]);
         }
         assert_eq!(reasons.len(), 5, "rules of other names say nothing");
+    }
+
+    /// I8: a number of any size keeps its value for rules, too, and has no say where none asks for it.
+    #[test]
+    fn a_number_beyond_floats_neither_hides_the_payload_nor_loses_its_value() {
+        let ids = IdSource::default();
+        let is_free = |op: &str| json!({"path": "plan", "op": op, "value": "free"});
+        let n = |op: &str, value: f64| json!({"path": "n", "op": op, "value": value});
+        #[rustfmt::skip]
+        let cases = [
+            // payload                            condition                       matches
+            (r#"{"plan":"free","n":1e400}"#,      is_free("eq"),                  true),
+            (r#"{"plan":"free","n":1e400}"#,      is_free("ne"),                  false),
+            (r#"{"plan":"free","n":1e400}"#,      json!({"not": is_free("eq")}),  false),
+            (r#"{"plan":"free","n":1e400}"#,      n("gt", f64::MAX),              true),
+            (r#"{"plan":"free","n":-1e400}"#,     n("lt", f64::MIN),              true),
+            (r#"{"plan":"free","n":1e400}"#,      n("eq", 0.0),                   false),
+            ("not JSON",                          is_free("ne"),                  false),
+            ("not JSON",                          json!({"not": is_free("eq")}),  false),
+        ];
+        for (payload, condition, expected) in cases {
+            let rule = Rule { conditions: Some(condition.clone()), ..rule(&ids, "a") };
+            let routing = RuleSet::compile(vec![rule]).route(&event("a", "global", None), payload.as_bytes());
+            assert_eq!(routing.matched.len() == 1, expected, "{payload} {condition}");
+            assert_eq!(routing.unmatched.len() == 1, !expected, "{payload} {condition}");
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! A rule: which events go to which connection, to do what.
 
 use super::{
-    condition::Condition,
+    condition::{self, Condition},
     field::FieldError,
     ids::{ConnectionId, OrganizationId, RuleId, WorkspaceId},
     timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 /// Event name → connection and action, with optional conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,22 @@ pub struct Rule {
     pub created_by: String,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+impl Rule {
+    /// Tells rules of one connection apart by what they do: a hash of it, in whatever order members are.
+    pub fn likeness(&self) -> [u8; 16] {
+        let Self { event, resource, resource_id, metadata, conditions, .. } = self;
+        let mut what = json!([event, resource, resource_id, metadata, conditions]);
+        what.sort_all_objects();
+        let hash: [u8; 32] = Sha256::digest(what.to_string()).into();
+        hash[..16].try_into().expect("half of a hash")
+    }
+
+    /// The regular expressions in its conditions.
+    pub fn matches(&self) -> usize {
+        self.conditions.as_ref().map_or(0, condition::matches_in)
+    }
 }
 
 /// Which event names a rule is for: one name, or a pattern.

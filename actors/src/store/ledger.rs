@@ -467,8 +467,12 @@ impl<L: Log> Store for Ledger<L> {
         Ok(Page { records: page.records, next: page.next.map(RuleId::from_bytes) })
     }
 
-    async fn queue_reports(&self, limit: usize) -> Result<Vec<QueueReport>, StoreError> {
-        self.read(move |state| state.queue_reports(limit)).await
+    async fn queue_reports(
+        &self,
+        after: Option<(WorkspaceId, ConnectionId)>,
+        limit: usize,
+    ) -> Result<Page<QueueReport, (WorkspaceId, ConnectionId)>, StoreError> {
+        self.read(move |state| state.queue_reports(after, limit)).await
     }
 
     async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError> {

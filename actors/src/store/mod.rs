@@ -28,6 +28,8 @@ use serde::{Deserialize, Serialize};
 pub const RULES_PER_WORKSPACE_MAX: usize = 10_000;
 /// Connections a workspace may have.
 pub const CONNECTIONS_PER_WORKSPACE_MAX: usize = 10_000;
+/// The largest payload, in bytes, that fits a record together with all that may become of its event.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
@@ -81,15 +83,20 @@ pub enum Refusal {
     Stale(&'static str),
     #[error("a workspace has at most {0} {1}")]
     TooMany(usize, &'static str),
+    /// The rules of a workspace have so many regular expressions at most.
+    #[error("the rules of a workspace have at most {0} regular expressions together")]
+    TooManyMatches(usize),
     #[error("the idempotency key was used for another event")]
     IdempotencyMismatch,
     #[error("the delivery is {}", .0.as_str())]
     Final(Status),
     #[error("an attempt is in flight or about to start")]
     InFlight,
-    /// A delivery cannot be retried: why its connection takes none.
-    #[error("the connection {0}")]
-    NoDeliveries(&'static str),
+    /// Nothing could come of a retry: the connection is gone.
+    #[error("the delivery's connection was deleted")]
+    ConnectionGone,
+    #[error("the delivery's connection is inactive; mend it first, and what waits for it flows again")]
+    ConnectionInactive,
 }
 
 /// An event on its way in.
@@ -314,8 +321,8 @@ pub struct UnfinishedWorkspace {
 pub struct QueueReport {
     pub connection: Connection,
     pub waiting: u64,
-    /// When the head of the queue is or was due.
-    pub head_due: Timestamp,
+    /// When the oldest of them was made.
+    pub oldest: Timestamp,
 }
 
 /// What [`Store::verify`] found.
@@ -429,7 +436,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a delivery due now, with a fresh retry schedule. Refused with
     /// [`Refusal::InFlight`] while processing or due within a second, [`Refusal::Final`] when
-    /// completed or canceled. On disk when it returns.
+    /// completed or canceled, [`Refusal::ConnectionGone`] or [`Refusal::ConnectionInactive`] when
+    /// it would not be attempted; a paused connection keeps it for later. On disk when it returns.
     async fn retry(
         &self,
         fence: Fence,
@@ -527,8 +535,12 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<Rule, RuleId>, StoreError>;
 
-    /// Connections that have deliveries waiting; at most `limit`.
-    async fn queue_reports(&self, limit: usize) -> Result<Vec<QueueReport>, StoreError>;
+    /// Connections that have deliveries waiting, after `after`.
+    async fn queue_reports(
+        &self,
+        after: Option<(WorkspaceId, ConnectionId)>,
+        limit: usize,
+    ) -> Result<Page<QueueReport, (WorkspaceId, ConnectionId)>, StoreError>;
 
     /// Forgets what workspaces no longer keep: finished events older than their retention, or
     /// than `default_days`. Returns how many events went.

@@ -94,15 +94,22 @@ const FORBIDDEN_V6: [Ipv6Net; 4] = [
 /// Addresses that a NAT64 gateway turns into the IPv4 address in their last four bytes (RFC 6052).
 const NAT64: Ipv6Net = v6(0x64, 0xff9b, 96);
 
+/// The same for gateways of one's own, which may have any prefix in it (RFC 8215).
+const NAT64_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
+
 const LOCAL_SUFFIXES: [&str; 5] = ["localhost", "local", "internal", "localdomain", "home.arpa"];
 
 impl AddressPolicy {
     /// The decision: may a connection be made to this address?
     pub fn allows(&self, ip: IpAddr) -> bool {
-        let listed = self.allow.iter().any(|net| net.contains(&ip));
+        let mut listings = self.allow.iter().filter(|net| net.contains(&ip)).peekable();
+        let listed = listings.peek().is_some();
         match ip {
             IpAddr::V4(ip) => listed || !FORBIDDEN_V4.iter().any(|net| net.contains(&ip)),
-            IpAddr::V6(ip) if NAT64.contains(&ip) => listed && self.allows(embedded_v4(ip).into()),
+            IpAddr::V6(ip) if NAT64.contains(&ip) || NAT64_LOCAL.contains(&ip) => {
+                let mut stands_for = listings.flat_map(|net| embedded_v4(ip, net.prefix_len()));
+                listed && stands_for.all(|ip| self.allows(ip.into()))
+            }
             IpAddr::V6(ip) => {
                 listed || (PUBLIC_V6.contains(&ip) && !FORBIDDEN_V6.iter().any(|net| net.contains(&ip)))
             }
@@ -199,9 +206,21 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-fn embedded_v4(ip: Ipv6Addr) -> Ipv4Addr {
-    let [.., a, b, c, d] = ip.octets();
-    Ipv4Addr::new(a, b, c, d)
+/// The IPv4 addresses that gateways with a prefix of this length, or a longer one, may read here
+/// (RFC 6052, 2.2). Nothing but zeros is where no such gateway would look.
+fn embedded_v4(ip: Ipv6Addr, prefix_len: u8) -> impl Iterator<Item = Ipv4Addr> {
+    let octets = ip.octets();
+    let at = move |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
+    let last = at([12, 13, 14, 15]);
+    let readings = match prefix_len {
+        48 => [Some(at([6, 7, 9, 10])), Some(last)],
+        56 => [Some(at([7, 9, 10, 11])), Some(last)],
+        // Here the two overlap: what is read is the one.
+        64 => [Some(at([9, 10, 11, 12])), None],
+        _ => [None, Some(last)],
+    };
+    let are_zeros = readings.iter().flatten().all(|ip| ip.is_unspecified());
+    readings.into_iter().flatten().filter(move |ip| are_zeros || !ip.is_unspecified())
 }
 
 #[cfg(test)]
@@ -273,6 +292,26 @@ mod tests {
         let nat64 = policy(&["64:ff9b::/96"]);
         assert!(allows(&nat64, "64:ff9b::8.8.8.8"), "a public address behind NAT64");
         assert!(!allows(&nat64, "64:ff9b::127.0.0.1"), "judged by the address it stands for");
+        #[rustfmt::skip]
+        let cases = [
+            // listed                 address                       allowed
+            (&["64:ff9b:1::/48"][..], "64:ff9b:1::8.8.8.8",         true),
+            (&["64:ff9b:1::/48"],     "64:ff9b:1::127.0.0.1",       false),
+            (&["64:ff9b:1::/48"],     "64:ff9b:1::10.0.0.1",        false),
+            (&["64:ff9b:1::/48"],     "64:ff9b:1:808:8:800::",      true),
+            (&["64:ff9b:1::/48"],     "64:ff9b:1:7f00:0:100::",     false),
+            (&["64:ff9b:1::/48"],     "64:ff9b:1:7f00:0:100:808:808", false),
+            (&["64:ff9b:1::/48"],     "64:ff9b:1::",                false),
+            (&["64:ff9b:1:5::/64"],   "64:ff9b:1:5:8:808:a00:0",    true),
+            (&["64:ff9b:1:5::/64"],   "64:ff9b:1:5:7f:0:100:0",     false),
+            (&["64:ff9b:1:5::/96"],   "64:ff9b:1:5::169.254.169.254", false),
+            (&["64:ff9b:1::/48", "10.0.0.0/8"], "64:ff9b:1::10.0.0.1", true),
+            (&["::/0", "64:ff9b:1::/48"], "64:ff9b:1:7f00:0:100:808:808", false),
+            (&["::/0"],               "64:ff9b:1::127.0.0.1",       false),
+        ];
+        for (listed, ip, expected) in cases {
+            assert_eq!(allows(&policy(listed), ip), expected, "{ip} by {listed:?}");
+        }
     }
 
     #[test]

@@ -21,10 +21,10 @@ pub mod retry_after;
 
 pub use failure::SendError;
 
-use address::AddressPolicy;
+use address::{AddressError, AddressPolicy};
 use bytes::Bytes;
 use reqwest::{Method, StatusCode, Url, header::HeaderMap};
-use resolve::{Guarded, Resolver};
+use resolve::{Guarded, ResolveError, Resolver};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
@@ -70,7 +70,7 @@ pub enum HttpError {
 #[derive(Clone)]
 pub struct Http {
     client: reqwest::Client,
-    policy: Arc<AddressPolicy>,
+    guarded: Guarded,
 }
 
 /// One request. `headers` are sent as they are, beside `Host`, `Accept` and `Content-Length`.
@@ -119,19 +119,31 @@ impl Http {
         if args.extra_roots_pem.is_some() && roots.is_empty() {
             return Err(HttpError::NoRoots);
         }
-        let guarded = Guarded { resolver: args.resolver, policy: policy.clone() };
+        let guarded = Guarded { resolver: args.resolver, policy };
         let with_system_roots = builder(guarded.clone()).tls_certs_merge(roots.clone()).build();
         let client = with_system_roots.or_else(|err| {
-            let client = builder(guarded).tls_certs_only(roots).build()?;
+            let client = builder(guarded.clone()).tls_certs_only(roots).build()?;
             warn!(error = %err, "no root certificates on this machine: https endpoints will not be trusted");
             Ok(client)
         });
-        Ok(Self { client: client.map_err(HttpError::Client)?, policy })
+        Ok(Self { client: client.map_err(HttpError::Client)?, guarded })
     }
 
     /// What may be reached.
     pub fn policy(&self) -> &AddressPolicy {
-        &self.policy
+        &self.guarded.policy
+    }
+
+    /// Judges a URL by where its host leads now. A name that leads nowhere says nothing: it may
+    /// tomorrow, and is judged again at each connection.
+    pub async fn check_now(&self, url: &Url) -> Result<(), AddressError> {
+        self.policy().check(url)?;
+        match url.domain() {
+            Some(name) if self.guarded.vetted(name).await == Err(ResolveError::NotPublic) => {
+                Err(AddressError::NotPublic)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends a request and reads the answer as far as it is wanted.
@@ -139,7 +151,7 @@ impl Http {
     /// An answer whose status arrived is an answer, even if its body breaks off or never ends:
     /// what a destination has accepted must not be sent again.
     pub async fn send(&self, request: Request<'_>) -> Result<Response, SendError> {
-        self.policy.check(request.url)?;
+        self.policy().check(request.url)?;
         let deadline = Instant::now() + request.timeout;
         let mut outgoing = reqwest::Request::new(request.method, request.url.clone());
         *outgoing.headers_mut() = request.headers;
@@ -149,8 +161,8 @@ impl Http {
             Ok(Err(err)) => return Err(SendError::from_reqwest(&err, request.timeout)),
             Ok(Ok(answer)) => answer,
         };
-        if answer.remote_addr().is_some_and(|peer| !self.policy.allows(peer.ip())) {
-            return Err(SendError::Address(address::AddressError::NotPublic));
+        if answer.remote_addr().is_some_and(|peer| !self.policy().allows(peer.ip())) {
+            return Err(SendError::Address(AddressError::NotPublic));
         }
         let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
         let (body, truncated) = if request.keep == Keep::Every || status.as_u16() >= 400 {

@@ -70,6 +70,12 @@ impl Tree {
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        // As above, whoever would say so is gone, too.
+        *self.ended.borrow() || self.ended.has_changed().is_err()
+    }
+
     /// Starts no more attempts, and waits up to `patience` for those in flight. What does not
     /// come back in time is tried again after the next start.
     pub async fn drain(&self, patience: Duration) {
@@ -182,6 +188,7 @@ impl State {
         id: WorkspaceId,
         msg: workspace::Msg,
     ) -> Result<(), ActorProcessingErr> {
+        self.ctx.faults.at("root.wake");
         let child = self.workspaces.entry(id).or_default();
         if child.is_down() {
             return Ok(());

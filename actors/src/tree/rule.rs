@@ -3,8 +3,11 @@
 //! An event meets the rules as they stood when it was acknowledged, however late it is routed:
 //! the store says since when today's rules are in force, and what they were before.
 //! Holds no work: killed at any line, it starts again from the store.
+//!
+//! Tenants write the rules, so judging may take long: regular expressions are searched on threads
+//! of their own, and whatever else takes a while lets others have their turn in between.
 
-use super::{Context, WINDOW, children::Bell, named, workspace};
+use super::{Context, Faults, WINDOW, children::Bell, named, workspace};
 use crate::{
     domain::{
         ids::{ConnectionId, WorkspaceId},
@@ -13,11 +16,18 @@ use crate::{
     store::{Matched, Routed, StoreError, Unrouted},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::{collections::BTreeSet, panic::AssertUnwindSafe, time::Duration};
+use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::{
+    task::{spawn_blocking, yield_now},
+    time::Instant,
+};
 use tracing::{error, warn};
 
 /// The wait before another try when the store cannot take more.
 const STORE_WAIT: Duration = Duration::from_millis(500);
+
+/// How long events are judged before others have their turn.
+const TURN: Duration = Duration::from_millis(1);
 
 pub struct RuleActor;
 
@@ -42,7 +52,7 @@ pub struct State {
 struct InForce {
     from: u64,
     until: Option<u64>,
-    rules: RuleSet,
+    rules: Arc<RuleSet>,
 }
 
 impl InForce {
@@ -89,7 +99,12 @@ impl State {
         }
         let is_full = page.events.len() == WINDOW;
         let (mut routed, mut touched) = (Vec::with_capacity(page.events.len()), BTreeSet::new());
+        let mut turn = Instant::now();
         for unrouted in &page.events {
+            if turn.elapsed() >= TURN {
+                yield_now().await;
+                turn = Instant::now();
+            }
             let routing = self.judge(unrouted, page.rules_changed_at).await?;
             touched.extend(routing.matched.iter().map(|matched| matched.rule.connection_id));
             routed.push(self.as_routed(unrouted, routing));
@@ -116,25 +131,23 @@ impl State {
         Ok(())
     }
 
-    /// Judges one event by the rules it met. A panic in a rule is that event's: it is routed to
-    /// nobody, with the reason on record, and the others go on.
+    /// Judges one event by the rules it met.
     async fn judge(&mut self, unrouted: &Unrouted, changed_at: u64) -> Result<Routing, ActorProcessingErr> {
-        let rules = match self.rules.take().filter(|known| known.at(unrouted.sequence, changed_at)) {
+        let known = self.rules.take().filter(|known| known.at(unrouted.sequence, changed_at));
+        let known = match known {
             Some(known) => known,
             None => {
                 let as_of = self.ctx.store.rules_as_of(self.workspace_id, unrouted.sequence).await?;
-                InForce { from: unrouted.sequence, until: as_of.until, rules: RuleSet::compile(as_of.rules) }
+                let rules = spawn_blocking(|| Arc::new(RuleSet::compile(as_of.rules))).await?;
+                InForce { from: unrouted.sequence, until: as_of.until, rules }
             }
         };
-        let rules = &self.rules.insert(rules).rules;
-        let judge = || {
-            self.ctx.faults.at("rule.judge");
-            rules.route(&unrouted.event, &unrouted.payload)
-        };
-        Ok(std::panic::catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|_| {
-            error!(workspace_id = named(self.workspace_id), event_id = %unrouted.event.id, "judging the rules panicked");
-            rules.faulted(&unrouted.event)
-        }))
+        let rules = &self.rules.insert(known).rules;
+        if !rules.has_matches() {
+            return Ok(judge(rules, unrouted, &self.ctx.faults));
+        }
+        let (rules, unrouted, ctx) = (rules.clone(), unrouted.clone(), self.ctx.clone());
+        Ok(spawn_blocking(move || judge(&rules, &unrouted, &ctx.faults)).await?)
     }
 
     fn as_routed(&self, unrouted: &Unrouted, routing: Routing) -> Routed {
@@ -152,4 +165,18 @@ impl State {
             unmatched: routing.unmatched,
         }
     }
+}
+
+/// A panic in a rule is the event's: it is routed to nobody, with the reason on record, and the
+/// others go on.
+fn judge(rules: &RuleSet, unrouted: &Unrouted, faults: &Faults) -> Routing {
+    let event = &unrouted.event;
+    let judge = || {
+        faults.at("rule.judge");
+        rules.route(event, &unrouted.payload)
+    };
+    std::panic::catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|_| {
+        error!(workspace_id = named(event.workspace_id), event_id = %event.id, "judging the rules panicked");
+        rules.faulted(event)
+    })
 }

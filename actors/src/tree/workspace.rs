@@ -51,6 +51,23 @@ struct Supervised {
     child: Child<connection::Msg>,
     hand: Hand,
     suspects: HashMap<DeliveryId, u32>,
+    quarantined: Option<Quarantined>,
+}
+
+/// Counts a connection as quarantined for as long as it lives.
+struct Quarantined;
+
+impl Quarantined {
+    fn new() -> Self {
+        metrics::gauge!("weft_connections_quarantined").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Quarantined {
+    fn drop(&mut self) {
+        metrics::gauge!("weft_connections_quarantined").decrement(1.0);
+    }
 }
 
 /// One of the children.
@@ -213,6 +230,7 @@ impl State {
         };
         let (actor, _) = Actor::spawn_linked(None, ConnectionActor, args, myself.get_cell()).await?;
         supervised.child.started(actor);
+        supervised.quarantined = None;
         Ok(())
     }
 
@@ -264,6 +282,7 @@ impl State {
         metrics::counter!("weft_actor_restarts_total", "actor" => "connection").increment(1);
         let fallen = supervised.child.fell();
         error!(workspace_id = named(self.args.id), connection_id = %id, why, ?fallen, "a connection actor fell");
+        supervised.quarantined = (fallen == Fallen::Quarantine).then(Quarantined::new);
         let poisoned = supervised.suspect();
         self.set_aside(id, poisoned).await;
         restart_after(myself, fallen, Who::Connection(id));
@@ -289,7 +308,9 @@ impl State {
             };
             if let Err(err) = ctx.store.record_attempts(ctx.fence, self.args.id, vec![attempted]).await {
                 error!(workspace_id = named(self.args.id), delivery_id = %entry.delivery_id, %err, "cannot set a delivery aside");
+                continue;
             }
+            metrics::counter!("weft_deliveries_set_aside_total").increment(1);
         }
     }
 }

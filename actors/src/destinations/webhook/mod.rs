@@ -22,7 +22,7 @@ use crate::{
         ids::{DeliveryId, EventId, IdSource, OrganizationId, RuleId, WorkspaceId},
         timestamp::Timestamp,
     },
-    transport::{Http, Keep, Request, address::AddressPolicy, redact::is_secret_header},
+    transport::{Http, Keep, Request, address::AddressPolicy},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -122,16 +122,21 @@ impl Destination for Webhook {
         if errors.is_empty() { Ok(read.kept) } else { Err(errors) }
     }
 
+    /// A header that a customer added is most often a credential, whatever it is called.
     fn masked(&self, settings: &Map<String, Value>) -> Map<String, Value> {
         let mut shown = mask_fields(&SPEC, settings);
         for (index, secret) in array_mut(&mut shown, "standard_secrets").iter_mut().enumerate() {
             *secret = Value::from(numbered_mask(index));
         }
         for header in array_mut(&mut shown, "headers") {
-            let is_secret = header["name"].as_str().is_some_and(is_secret_header);
-            if is_secret && let Some(value) = header.get_mut("value") {
+            if let Some(value) = header.get_mut("value").filter(|value| is_text(value)) {
                 *value = Value::from(MASK);
             }
+        }
+        if is_name_alone(settings)
+            && let Some(name) = shown.get_mut("username")
+        {
+            *name = Value::from(MASK);
         }
         shown
     }
@@ -157,8 +162,13 @@ impl Destination for Webhook {
                 *value = stored["value"].clone();
             }
         }
-        let changed = |key: &str| sent.get(key) != stored.get(key);
-        match (changed("signing"), changed("hmac_enabled")) {
+        if let Some(name) = merged.get_mut("username").filter(|name| name.as_str() == Some(MASK))
+            && let Some(kept) = stored.get("username")
+        {
+            *name = kept.clone();
+        }
+        let (means, meant) = (signing_meant(sent), signing_meant(stored));
+        match (means.0 != meant.0, means.1 != meant.1) {
             (false, true) => drop(merged.remove("signing")),
             (true, false) => drop(merged.remove("hmac_enabled")),
             _ => {}
@@ -224,8 +234,37 @@ impl Prepared for Endpoint {
             timeout: out.timeout,
             keep: Keep::Failures,
         };
-        answer::report(http.send(request).await, self.has_credentials, &self.redactor, out.sent_at)
+        answer::report(http.send(request).await, &self.redactor, out.sent_at)
     }
+}
+
+/// What `signing` and `hmac_enabled` say, however they are spelled: an empty text and null are as
+/// good as absent, and what is absent follows from the other one.
+fn signing_meant(settings: &Map<String, Value>) -> (Value, Value) {
+    let said = |key: &str| match settings.get(key) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => match text.to_ascii_lowercase().as_str() {
+            "" => None,
+            "true" => Some(Value::from(true)),
+            "false" => Some(Value::from(false)),
+            text => Some(Value::from(text)),
+        },
+        Some(value) => Some(value.clone()),
+    };
+    let (signing, enabled) = (said("signing"), said("hmac_enabled"));
+    let by_flag = if enabled == Some(Value::from(true)) { "hmac" } else { "none" };
+    let by_name = signing.as_ref().is_some_and(|name| name == "hmac");
+    (signing.unwrap_or_else(|| by_flag.into()), enabled.unwrap_or_else(|| by_name.into()))
+}
+
+fn is_text(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| !text.is_empty())
+}
+
+/// A user name without a password: services that want only a token take it there.
+fn is_name_alone(settings: &Map<String, Value>) -> bool {
+    let has = |key: &str| settings.get(key).is_some_and(is_text);
+    has("username") && !has("password")
 }
 
 fn numbered_mask(index: usize) -> String {

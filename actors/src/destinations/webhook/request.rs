@@ -25,6 +25,10 @@ use std::io::Write as _;
 const TOKEN_BYTES_MIN: usize = 12;
 const WORD_BYTES_MAX: usize = 24;
 
+/// Values of added headers from this length on are taken for credentials, whatever the header is
+/// called. Shorter ones, such as `1` or `eu`, are in every text.
+const HEADER_SECRET_BYTES_MIN: usize = 4;
+
 /// What the envelope around a payload takes at most, beside the event's own texts.
 const ENVELOPE_BYTES: usize = 192;
 
@@ -32,7 +36,6 @@ const ENVELOPE_BYTES: usize = 192;
 pub struct Endpoint {
     pub url: Url,
     pub method: Method,
-    pub has_credentials: bool,
     pub redactor: Redactor,
     raw: bool,
     /// The headers of every request.
@@ -70,7 +73,6 @@ impl Endpoint {
             Auth::Bearer(token) => Some((AUTHORIZATION, format!("Bearer {token}"))),
             Auth::Header(name, value) => Some((name, value)),
         };
-        let has_credentials = credentials.is_some();
         if let Some((name, text)) = credentials {
             let mut value = HeaderValue::try_from(text)
                 .map_err(|_| bad("auth_scheme", "has credentials no header can carry"))?;
@@ -86,7 +88,7 @@ impl Endpoint {
             }
         };
         let (method, raw) = (settings.method, settings.raw);
-        Ok(Self { url, method, has_credentials, redactor, raw, headers, signer })
+        Ok(Self { url, method, redactor, raw, headers, signer })
     }
 
     /// Headers and body of one attempt.
@@ -184,8 +186,13 @@ fn secrets(settings: &Settings, url: &Url) -> Vec<String> {
             secrets.extend([secret, secret.trim_start_matches("whsec_")].map(str::to_owned));
         }
     }
-    let static_secrets = settings.headers.iter().filter(|(name, _)| is_secret_header(name.as_str()));
-    secrets.extend(static_secrets.filter_map(|(_, value)| value.to_str().ok().map(str::to_owned)));
+    let is_secret = |name: &HeaderName, value: &str| {
+        value.len() >= HEADER_SECRET_BYTES_MIN || is_secret_header(name.as_str())
+    };
+    for (name, value) in &settings.headers {
+        let value = value.to_str().unwrap_or_default();
+        secrets.extend(is_secret(name, value).then(|| value.to_owned()));
+    }
     let path_parts = url.path().split('/');
     let query_parts = url.query().into_iter().flat_map(|query| query.split(['&', '=']));
     secrets.extend(path_parts.chain(query_parts).filter(|part| is_token_like(part)).map(str::to_owned));

@@ -165,7 +165,7 @@ async fn an_answer_becomes_a_report() {
         (Play::status("302 Found", ""),      json!({}), Outcome::Delivered,           None),
         (wait("401 Unauthorized"),           auth(),    Outcome::AuthFailed,          None),
         (wait("403 Forbidden"),              auth(),    Outcome::AuthFailed,          None),
-        (wait("401 Unauthorized"),           json!({}), Outcome::RejectedClientError, None),
+        (wait("401 Unauthorized"),           json!({}), Outcome::AuthFailed,          None),
         (wait("410 Gone"),                   auth(),    Outcome::RejectedClientError, None),
         (wait("429 Too Many Requests"),      auth(),    Outcome::RateLimited,         seven),
         (wait("503 Service Unavailable"),    auth(),    Outcome::RejectedServerError, seven),
@@ -176,7 +176,7 @@ async fn an_answer_becomes_a_report() {
         let (_, report) = deliver(vec![play.clone()], settings, &event(), "{}").await;
         assert_eq!((report.outcome, report.retry_after), (outcome, retry_after), "{play:?}");
         assert_eq!(report.response.is_some(), report.http_status.is_some_and(|status| status >= 400));
-        if outcome == Outcome::AuthFailed {
+        if outcome == Outcome::RateLimited {
             let shown = format!("{report:?}");
             assert!(!shown.contains("s3cret"), "{shown}");
             assert!(shown.contains("Bearer [redacted]"), "{shown}");
@@ -338,12 +338,26 @@ fn a_mask_sent_back_stands_for_the_stored_secret() {
         ("the first one removed",    json!({"standard_secrets": ["a", "b"]}), json!({"standard_secrets": [second]}),   json!({"standard_secrets": ["b"]})),
         ("a header, by its name",    token("t"),                           json!({"headers": [{"name": "X-API-Token", "value": MASK}]}),
                                                                                         json!({"headers": [{"name": "X-API-Token", "value": "t"}]})),
+        ("a name without password",  json!({"username": "k"}),             json!({"username": MASK, "password": "p"}), json!({"username": "k", "password": "p"})),
         ("HMAC switched off",        json!({"signing": "hmac", "hmac_enabled": true}), json!({"signing": "hmac", "hmac_enabled": false}), json!({"hmac_enabled": false})),
         ("signing changed",          json!({"signing": "hmac", "hmac_enabled": true}), json!({"signing": "none", "hmac_enabled": true}),  json!({"signing": "none"})),
+        ("nothing but spelling",     json!({"signing": "standard"}),       json!({"signing": "standard", "hmac_enabled": ""}),      json!({"signing": "standard", "hmac_enabled": ""})),
+        ("nothing but a default",    json!({"hmac_enabled": true}),        json!({"signing": null, "hmac_enabled": true}),          json!({"signing": null, "hmac_enabled": true})),
+        ("to HMAC by its flag",      json!({"signing": "standard"}),       json!({"signing": "standard", "hmac_enabled": true}),    json!({"hmac_enabled": true})),
     ];
     for (why, stored, sent, merged) in cases {
         assert_eq!(Value::from(Webhook.merge(&map(sent), &map(stored))), merged, "{why}");
     }
+}
+
+#[tokio::test]
+async fn what_an_endpoint_echoes_is_kept_without_credentials() {
+    let settings = json!({"auth_scheme": "basic", "username": "name-alone",
+        "headers": [{"name": "X-Auth", "value": "s3cret"}, {"name": "X-Region", "value": "eu"}]});
+    let echo = Play::status("500 Internal Server Error", "X-Auth: s3cret, X-Region: eu, name-alone");
+    let (_, report) = deliver(vec![echo], settings, &event(), "{}").await;
+    let body = report.response.expect("a failure is kept").body;
+    assert_eq!(body, "X-Auth: [redacted], X-Region: eu, [redacted]");
 }
 
 #[test]
@@ -360,7 +374,7 @@ prop_compose! {
     /// Good settings of every kind; each secret starts with `S3`, and nothing else does.
     fn settings()(
         auth in 0..4usize, signing in 0..3usize, secrets in prop::collection::vec("S3[a-zA-Z0-9]{10,20}", 4),
-        standard in 1..4usize, header in any::<bool>(),
+        standard in 1..4usize, header in any::<bool>(), name_alone in any::<bool>(),
     ) -> Map<String, Value> {
         let mut settings = map(json!({"url": "https://example.com/hook?x=1", "username": "ada", "password": secrets[0],
             "bearer_token": secrets[1], "auth_header_name": "X-Key", "auth_header_value": secrets[2], "hmac_secret": secrets[3]}));
@@ -368,14 +382,55 @@ prop_compose! {
         settings.insert("signing".into(), json!(["none", "hmac", "standard"][signing]));
         settings.insert("hmac_enabled".into(), json!(signing == 1));
         settings.insert("standard_secrets".into(), json!(vec![format!("S3{}", "a".repeat(34)); standard]));
+        if name_alone {
+            settings.remove("password");
+            settings.insert("username".into(), json!(secrets[0]));
+        }
         if header {
-            settings.insert("headers".into(), json!([{"name": "X-Api-Token", "value": secrets[0]}, {"name": "X-Tenant", "value": "acme"}]));
+            settings.insert("headers".into(), json!([{"name": "X-Api-Token", "value": secrets[0]}, {"name": "X-Auth", "value": secrets[1]}]));
         }
         settings
     }
 }
 
+/// The ways to say one kind of signing, with its secrets; `None` leaves the key out.
+fn spelled(kind: usize) -> impl Strategy<Value = Map<String, Value>> {
+    let (nothing, no, yes) = ([None, Some(json!(null)), Some(json!(""))], json!(false), json!(true));
+    let [absent, null, empty] = nothing.clone();
+    let off = [absent.clone(), null.clone(), empty.clone(), Some(no), Some(json!("false"))].to_vec();
+    let on = [absent, null, empty, Some(yes), Some(json!("true"))].to_vec();
+    let (names, flags) = match kind {
+        0 => ([&nothing[..], &[Some(json!("none")), Some(json!("None"))]].concat(), off),
+        1 => ([&nothing[..], &[Some(json!("hmac")), Some(json!("HMAC"))]].concat(), on),
+        _ => (vec![Some(json!("standard")), Some(json!("Standard"))], off),
+    };
+    (prop::sample::select(names), prop::sample::select(flags))
+        .prop_map(|(name, flag)| {
+            let mut settings = map(json!({"url": "https://example.com/hook", "hmac_secret": "key", "standard_secrets": [STANDARD_SECRET]}));
+            settings.extend([("signing", name), ("hmac_enabled", flag)].into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+            settings
+        })
+        .prop_filter("says it", move |settings| signs(settings) == kind)
+}
+
+/// Which of the kinds these settings lead to.
+fn signs(settings: &Map<String, Value>) -> usize {
+    match settings::Settings::read(settings).0.signing {
+        settings::Signing::None => 0,
+        settings::Signing::Hmac { .. } => 1,
+        settings::Signing::Standard(_) => 2,
+    }
+}
+
 proptest! {
+    /// I12, I18: a signature is neither lost nor changed because a form spells the same thing otherwise.
+    #[test]
+    fn how_signing_is_spelled_never_changes_it((kind, stored, sent) in (0..3usize).prop_flat_map(|kind| (Just(kind), spelled(kind), spelled(kind)))) {
+        let kept = check(Value::from(stored)).expect("good settings");
+        let merged = check(Value::from(Webhook.merge(&sent, &kept))).expect("still good settings");
+        prop_assert_eq!(signs(&merged), kind, "{:?} over {:?}", sent, kept);
+    }
+
     #[test]
     fn what_is_shown_holds_no_secret_and_sent_back_changes_nothing(settings in settings()) {
         let kept = check(Value::from(settings.clone())).expect("good settings");

@@ -4,10 +4,12 @@
 //! delivered and shown later is what the caller said. One pass over the bytes checks the JSON
 //! and notes where the few members are that we look at.
 
+mod json;
 mod scanner;
 #[cfg(test)]
 mod tests;
 
+pub use json::Json;
 pub use scanner::{JsonError, NESTING_MAX, check_document};
 
 use super::field::FieldError;

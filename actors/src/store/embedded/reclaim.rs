@@ -9,11 +9,11 @@ use super::{JournalLog, journal::SegmentInfo, view::IndexView};
 use crate::{
     domain::ids::{ConnectionId, EventId, WorkspaceId},
     store::{
-        Fence, StoreError,
+        Fence, PAYLOAD_BYTES_MAX, StoreError,
         ledger::Log,
         state::{
             Place, State,
-            record::{Carried, Record},
+            record::{Carried, MATCHES_BYTES_MAX, RECORD_BYTES_MAX, Record},
         },
     },
 };
@@ -24,6 +24,11 @@ const LIVE_SHARE_MAX: f64 = 0.5;
 
 /// Bytes of the responses carried with an event, so that it fits a record; what is beyond is forgotten.
 const RESPONSES_BYTES_MAX: usize = 2 << 20;
+
+const _: () = assert!(
+    PAYLOAD_BYTES_MAX + MATCHES_BYTES_MAX + RESPONSES_BYTES_MAX + (1 << 20) <= RECORD_BYTES_MAX,
+    "an event fits a record with its deliveries, their responses, and some room for attempts"
+);
 
 /// Looks at the state, and makes a record of what it sees.
 type Look<'a> = &'a mut dyn FnMut(&State<IndexView>) -> Result<Option<Record>, StoreError>;

@@ -1,7 +1,7 @@
 //! Configuration: what a change must fit, what it writes, and how it is read.
 
 use super::*;
-use crate::domain::key::publishable_key_hash;
+use crate::domain::{condition::MATCHES_PER_WORKSPACE_MAX, key::publishable_key_hash};
 use serde::de::DeserializeOwned;
 
 /// Rows a list reads at most for one page.
@@ -67,6 +67,7 @@ impl<V: View> State<V> {
                 self.check_rule_connection(rule)?;
                 self.check_count(&keys::rules_of(rule.workspace_id), RULES_PER_WORKSPACE_MAX, "rules")?;
                 self.check_duplicate(rule)?;
+                self.check_matches(rule)?;
             }
             Change::UpdateRule(rule) => {
                 let stored: Rule = self.row(&keys::rule(rule.id))?.ok_or(Refusal::NotFound("rule"))?;
@@ -74,6 +75,7 @@ impl<V: View> State<V> {
                     return Err(Refusal::Stale("rule").into());
                 }
                 self.check_duplicate(rule)?;
+                self.check_matches(rule)?;
             }
             Change::DeleteRule(id) => {
                 self.row::<Rule>(&keys::rule(*id))?.ok_or(Refusal::NotFound("rule"))?;
@@ -106,17 +108,32 @@ impl<V: View> State<V> {
     }
 
     fn check_duplicate(&self, rule: &Rule) -> Result<(), StoreError> {
-        let what = |rule: &Rule| {
-            let Rule { event, resource, resource_id, metadata, conditions, .. } = rule.clone();
-            (event, resource, resource_id, metadata, conditions)
-        };
-        for id in self.rules_of_connection(rule.connection_id)? {
-            let other: Option<Rule> = self.row(&keys::rule(id))?;
-            if other.is_some_and(|other| other.id != rule.id && what(&other) == what(rule)) {
-                return Err(Refusal::DuplicateRule.into());
-            }
+        let (prefix, likeness) = (keys::rules_of_connection(rule.connection_id), rule.likeness());
+        let mut is_new = true;
+        self.view.scan(&prefix, &keys::end_of(&prefix), Order::Ascending, &mut |key, value| {
+            is_new = *value != likeness || keys::id_at_end(key) == *rule.id.as_bytes();
+            Ok(is_new)
+        })?;
+        if is_new { Ok(()) } else { Err(Refusal::DuplicateRule.into()) }
+    }
+
+    /// Refuses regular expressions beyond what a workspace may have, counting those the rule would have.
+    fn check_matches(&self, rule: &Rule) -> Result<(), StoreError> {
+        let mut count = rule.matches() as u64;
+        if count == 0 {
+            return Ok(());
         }
-        Ok(())
+        let prefix = keys::rules_of(rule.workspace_id);
+        self.view.scan(&prefix, &keys::end_of(&prefix), Order::Ascending, &mut |key, value| {
+            if keys::id_at_end(key) != *rule.id.as_bytes() {
+                count += decode::<u64>(value)?;
+            }
+            Ok(true)
+        })?;
+        if count <= MATCHES_PER_WORKSPACE_MAX as u64 {
+            return Ok(());
+        }
+        Err(Refusal::TooManyMatches(MATCHES_PER_WORKSPACE_MAX).into())
     }
 
     fn rules_of_connection(&self, id: ConnectionId) -> Result<Vec<RuleId>, StoreError> {
@@ -166,9 +183,10 @@ impl<V: View> State<V> {
                 self.view.delete(keys::connection(id));
             }
             Change::CreateRule(rule) | Change::UpdateRule(rule) => {
-                self.view.put(keys::rule_of(rule.workspace_id, rule.id), Vec::new());
+                self.save(keys::rule_of(rule.workspace_id, rule.id), &(rule.matches() as u64));
                 self.view.put(keys::rule_of_organization(rule.organization_id, rule.id), Vec::new());
-                self.view.put(keys::rule_of_connection(rule.connection_id, rule.id), Vec::new());
+                let likeness = rule.likeness().to_vec();
+                self.view.put(keys::rule_of_connection(rule.connection_id, rule.id), likeness);
                 self.save_rule_version(rule.workspace_id, rule.id, since, Some(&rule))?;
                 self.save_row(keys::rule(rule.id), at, &rule);
             }

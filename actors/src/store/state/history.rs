@@ -272,9 +272,15 @@ impl<V: View> State<V> {
     }
 
     /// See [`Store::queue_reports`].
-    pub fn queue_reports(&self, limit: usize) -> Result<Vec<QueueReport>, StoreError> {
+    pub fn queue_reports(
+        &self,
+        after: Option<(WorkspaceId, ConnectionId)>,
+        limit: usize,
+    ) -> Result<Page<QueueReport, (WorkspaceId, ConnectionId)>, StoreError> {
+        let from = after
+            .map_or_else(|| vec![b'Q'], |(workspace, id)| keys::end_of(&keys::queue_depth(workspace, id)));
         let mut depths = Vec::new();
-        self.view.scan(b"Q", b"R", Order::Ascending, &mut |key, value| {
+        self.view.scan(&from, b"R", Order::Ascending, &mut |key, value| {
             let workspace = WorkspaceId::from_bytes(keys::part_at(key, 1));
             depths.push((
                 workspace,
@@ -283,18 +289,29 @@ impl<V: View> State<V> {
             ));
             Ok(depths.len() < limit)
         })?;
-        let mut reports = Vec::new();
+        let next =
+            depths.last().filter(|_| depths.len() == limit).map(|(workspace, id, _)| (*workspace, *id));
+        let mut records = Vec::new();
         for (workspace, id, depth) in depths {
             let Some(connection) = self.row::<Connection>(&keys::connection(id))? else { continue };
-            let mut head_due = Timestamp(0);
-            let queue = keys::queue(workspace, id);
-            self.view.scan(&queue, &keys::end_of(&queue), Order::Ascending, &mut |key, value| {
-                head_due = keys::due_entry(key, value).due;
-                Ok(false)
-            })?;
-            reports.push(QueueReport { connection, waiting: depth.waiting, head_due });
+            // What was not put off is due since it was made, so the head of the queue is the oldest of
+            // those, unless it was put off itself; and then the oldest of these is older.
+            let [queue, put_off] = [keys::queue(workspace, id), keys::put_off_of(workspace, id)];
+            let times = [self.first_time(&queue)?, self.first_time(&put_off)?];
+            let oldest = times.into_iter().flatten().min().unwrap_or_default();
+            records.push(QueueReport { connection, waiting: depth.waiting, oldest });
         }
-        Ok(reports)
+        Ok(Page { records, next })
+    }
+
+    /// The time in the first key under a queue's prefix.
+    fn first_time(&self, prefix: &[u8]) -> Result<Option<Timestamp>, StoreError> {
+        let mut first = None;
+        self.view.scan(prefix, &keys::end_of(prefix), Order::Ascending, &mut |key, _| {
+            first = Some(keys::time_of(key));
+            Ok(false)
+        })?;
+        Ok(first)
     }
 }
 

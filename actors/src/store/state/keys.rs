@@ -14,9 +14,9 @@
 //! | `O` | organization, connection | nothing: the list |
 //! | `N` | workspace, hash of name | connection |
 //! | `r` | rule | rule |
-//! | `R` | workspace, rule | nothing: the list |
+//! | `R` | workspace, rule | how many regular expressions it has |
 //! | `S` | organization, rule | nothing: the list |
-//! | `y` | connection, rule | nothing: the connection's rules |
+//! | `y` | connection, rule | hash of what the rule does: the connection's rules |
 //! | `v` | workspace, rule, sequence | the rule from that sequence on, or nothing once deleted |
 //! | `V` | workspace | sequence of the last change to its rules |
 //! | `g` | connection | pace |
@@ -27,6 +27,7 @@
 //! | `d` | workspace, event, delivery | delivery |
 //! | `q` | workspace, connection, due, delivery | event: the queue |
 //! | `Q` | workspace, connection | how many wait in the queue |
+//! | `a` | workspace, connection, time made, delivery | nothing: those in the queue that are due later than when they were made |
 //! | `x` | workspace, hash of idempotency key | event, fingerprint, time |
 //! | `X` | time, workspace, hash | nothing: what to forget first |
 
@@ -197,6 +198,16 @@ pub fn queued(workspace: WorkspaceId, connection: ConnectionId, due: Timestamp, 
 }
 pub fn queue_depth(workspace: WorkspaceId, connection: ConnectionId) -> Key {
     key(b'Q', &[workspace.as_bytes(), connection.as_bytes()])
+}
+pub fn put_off_of(workspace: WorkspaceId, connection: ConnectionId) -> Key {
+    key(b'a', &[workspace.as_bytes(), connection.as_bytes()])
+}
+pub fn put_off(workspace: WorkspaceId, connection: ConnectionId, made: Timestamp, id: DeliveryId) -> Key {
+    key(b'a', &[workspace.as_bytes(), connection.as_bytes(), &made.to_be_bytes(), id.as_bytes()])
+}
+/// The time in a key of a queue, or of what was [`put_off`].
+pub fn time_of(key: &[u8]) -> Timestamp {
+    due_entry(key, &[]).due
 }
 pub fn idempotency(workspace: WorkspaceId, text: &str) -> Key {
     key(b'x', &[workspace.as_bytes(), &short_hash(text)])

@@ -149,6 +149,8 @@ pub struct State<V> {
     next_sequence: u64,
     fence: Fence,
     is_closed: bool,
+    /// What happens is news, not read back from a log.
+    is_live: bool,
     latest: Timestamp,
     claims: Claims,
     /// Encoded records that are applied and not yet on their way to the log.
@@ -171,6 +173,7 @@ impl<V: View> State<V> {
             next_sequence,
             fence: Fence(0),
             is_closed: false,
+            is_live: false,
             latest: Timestamp(0),
             claims: Claims::default(),
             outbox: Vec::new(),
@@ -204,6 +207,7 @@ impl<V: View> State<V> {
         let last = self.load::<u64>(keys::EPOCH)?.unwrap_or(0);
         self.latest = self.load(keys::LATEST)?.unwrap_or_default();
         self.commit(Record::Opened { epoch: last + 1 })?;
+        self.is_live = true;
         Ok(self.fence)
     }
 
@@ -513,9 +517,11 @@ impl<V: View> State<V> {
         let (status, due, event_status) = (delivery.status, delivery.due, stored.status());
         change(&mut delivery);
         let (was_queued, is_queued) = (!status.is_final(), !delivery.status.is_final());
+        if self.is_live && was_queued && !is_queued {
+            metrics::counter!("weft_deliveries_total", "status" => delivery.status.as_str()).increment(1);
+        }
         if was_queued && (!is_queued || due != delivery.due) {
-            self.view.delete(keys::queued(workspace, delivery.connection_id, due, id));
-            self.add_depth(workspace, delivery.connection_id, -1)?;
+            self.dequeue(&delivery, due)?;
         }
         if is_queued && (!was_queued || due != delivery.due) {
             self.enqueue(&delivery)?;
@@ -545,7 +551,25 @@ impl<V: View> State<V> {
     fn enqueue(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
         let key = keys::queued(delivery.workspace_id, delivery.connection_id, delivery.due, delivery.id);
         self.view.put_new(key, delivery.event_id.as_bytes().to_vec());
+        if delivery.due != delivery.created_at {
+            self.view.put(Self::put_off(delivery), Vec::new());
+        }
         self.add_depth(delivery.workspace_id, delivery.connection_id, 1)
+    }
+
+    /// Takes a delivery out of the queue, where it was until `due`.
+    fn dequeue(&mut self, delivery: &Delivery, due: Timestamp) -> Result<(), StoreError> {
+        let (workspace, connection) = (delivery.workspace_id, delivery.connection_id);
+        self.view.delete(keys::queued(workspace, connection, due, delivery.id));
+        if due != delivery.created_at {
+            self.view.delete(Self::put_off(delivery));
+        }
+        self.add_depth(workspace, connection, -1)
+    }
+
+    fn put_off(delivery: &Delivery) -> Key {
+        let Delivery { workspace_id, connection_id, created_at, id, .. } = *delivery;
+        keys::put_off(workspace_id, connection_id, created_at, id)
     }
 
     fn add_depth(
@@ -602,8 +626,7 @@ impl<V: View> State<V> {
         let Some(stored) = self.stored_event(workspace, id)? else { return Ok(()) };
         for delivery in self.deliveries(workspace, id)? {
             if !delivery.status.is_final() {
-                self.view.delete(keys::queued(workspace, delivery.connection_id, delivery.due, delivery.id));
-                self.add_depth(workspace, delivery.connection_id, -1)?;
+                self.dequeue(&delivery, delivery.due)?;
             }
             self.view.delete(keys::delivery(workspace, id, delivery.id));
         }
@@ -757,10 +780,15 @@ impl<V: View> State<V> {
         if matches!(delivery.status, Status::Completed | Status::Canceled) {
             return Err(Refusal::Final(delivery.status).into());
         }
+        let connection = self.row::<Connection>(&keys::connection(delivery.connection_id))?;
+        let connection = connection.ok_or(Refusal::ConnectionGone)?;
+        if connection.inactive.is_some() {
+            return Err(Refusal::ConnectionInactive.into());
+        }
         let imminent =
             !delivery.status.is_final() && delivery.due <= now.after(std::time::Duration::from_secs(1));
-        let waits = self.takes_deliveries(workspace, delivery.connection_id)?;
-        if self.claims.deliveries.contains_key(&delivery.id) || (imminent && waits) {
+        let is_attempted = imminent && connection.takes_deliveries();
+        if self.claims.deliveries.contains_key(&delivery.id) || is_attempted {
             return Err(Refusal::InFlight.into());
         }
         let (id, record_event) = (delivery.id, event);
@@ -803,12 +831,6 @@ impl<V: View> State<V> {
             at: now,
             reason: String::new(),
         })
-    }
-
-    /// Whether deliveries to a connection may be attempted. One that is gone takes none.
-    fn takes_deliveries(&self, workspace: WorkspaceId, connection: ConnectionId) -> Result<bool, StoreError> {
-        let known = self.load::<(u64, bool)>(&keys::connection_of(workspace, connection))?;
-        Ok(known.is_some_and(|(_, takes)| takes))
     }
 
     /// See [`Store::pace`].
