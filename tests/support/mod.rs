@@ -4,12 +4,14 @@
 #![allow(dead_code, unused_imports)]
 
 mod peer;
+mod place;
 mod process;
 mod receiver;
 mod server;
 mod witness;
 
 pub use peer::Peer;
+pub use place::{Account, Caller, Place, Served, accounts};
 pub use process::{Exit, Process};
 pub use receiver::{Received, Receiver, Reply};
 pub use server::{Answer, Weft, http_client, send, token};
