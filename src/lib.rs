@@ -28,7 +28,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// How often full buckets are forgotten and histograms are compacted.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
@@ -99,7 +99,8 @@ pub async fn serve_engine(config: &Config, engine: Engine, clock: Clock) -> Resu
     let http = http::Server::start(config.listen, limits, answer)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
-    let tidying = tokio::spawn(tidy(app.clone()));
+    let mut tidying = JoinSet::new();
+    tidying.spawn(tidy(app.clone()));
     Ok(Server { http, app, tidying, shutdown: config.shutdown.clone() })
 }
 
@@ -117,7 +118,7 @@ async fn tidy(app: App) {
 pub struct Server {
     http: http::Server,
     app: App,
-    tidying: JoinHandle<()>,
+    tidying: JoinSet<()>,
     shutdown: config::Shutdown,
 }
 
@@ -134,10 +135,10 @@ impl Server {
 
     /// Not ready any more → not listening any more → what was accepted is answered → attempts in
     /// flight come back or are given up for the next start → the store is closed.
-    pub async fn shut_down(self) -> Result<(), Error> {
+    pub async fn shut_down(mut self) -> Result<(), Error> {
         self.app.ending.store(true, Ordering::Relaxed);
         tokio::time::sleep(self.shutdown.unready).await;
-        self.tidying.abort();
+        self.tidying.abort_all();
         self.http.stop(self.shutdown.drain).await;
         self.app.engine.drain(self.shutdown.drain).await?;
         Ok(())
