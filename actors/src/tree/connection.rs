@@ -349,9 +349,9 @@ impl State {
         metrics::counter!("weft_attempts_total", "outcome" => outcome.as_str(), "destination" => delivery.destination.clone()).increment(1);
         metrics::histogram!("weft_attempt_seconds").record(elapsed.as_secs_f64());
         if outcome == Outcome::Delivered {
-            debug!(workspace_id = named(*workspace_id), connection_id = %id, event_id = %work.event.id, delivery_id = %delivery.id, attempt = number, elapsed_ms, "delivered");
+            debug!(workspace_id = named(*workspace_id), connection_id = %id, event_id = %work.event.id, delivery_id = %delivery.id, attempt = number, destination = %delivery.destination, elapsed_ms, "delivered");
         } else {
-            warn!(workspace_id = named(*workspace_id), connection_id = %id, event_id = %work.event.id, delivery_id = %delivery.id, attempt = number, outcome = outcome.as_str(), elapsed_ms, ?next, "attempt failed");
+            warn!(workspace_id = named(*workspace_id), connection_id = %id, event_id = %work.event.id, delivery_id = %delivery.id, attempt = number, destination = %delivery.destination, outcome = outcome.as_str(), elapsed_ms, ?next, "attempt failed");
         }
         let attempted = Attempted {
             delivery_id: delivery.id,
