@@ -4,6 +4,7 @@ use crate::support::{Caller, Exit, Place, Receiver, Reply, Served};
 use serde_json::{Value, json};
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -98,6 +99,29 @@ async fn another_master_key_opens_nothing_and_says_so() {
     without.unset("WEFT_MASTER_KEY");
     let exit = without.run(&["serve"]).await;
     assert!(refusal(&exit).contains("moved.key is missing: put it back or set WEFT_MASTER_KEY"), "{exit:#?}");
+}
+
+/// I12: what is kept is for its owner's eyes, also in a directory that others may look into.
+#[tokio::test]
+async fn files_are_for_their_owner_only() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    fs::create_dir(&data).expect("it is ours");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let place = Place::at(dir, data, 1).await;
+    let served = place.serve().await;
+    let caller = Caller::new(&served.base, &place.accounts[0]);
+    caller.completed(&caller.accepted(event(1, 0)).await).await;
+    served.stop().await;
+    let names = ["LOCK", "CHECKPOINT", "journal", "index"];
+    let mut found: Vec<_> =
+        fs::read_dir(place.data()).expect("it is there").map(|entry| entry.expect("it is ours")).collect();
+    found.retain(|entry| names.iter().any(|name| entry.file_name() == *name));
+    assert_eq!(found.len(), names.len(), "{found:?}");
+    for entry in found {
+        let mode = entry.metadata().expect("it is ours").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{entry:?}: {mode:o}");
+    }
 }
 
 /// Where the journal's segments are, oldest first.

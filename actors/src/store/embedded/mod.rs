@@ -174,7 +174,7 @@ impl EmbeddedStore {
 fn lock_directory(directory: &Path) -> Result<fs::File, OpenError> {
     let unusable = |err| OpenError::Directory(directory.to_owned(), err);
     make_private_directory(directory).map_err(unusable)?;
-    let lock = fs::File::create(directory.join("LOCK")).map_err(unusable)?;
+    let lock = make_private_file(&directory.join("LOCK")).map_err(unusable)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
@@ -185,6 +185,11 @@ fn lock_directory(directory: &Path) -> Result<fs::File, OpenError> {
 fn make_private_directory(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+fn make_private_file(path: &Path) -> io::Result<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// Applies what the journal has beyond the index.

@@ -11,7 +11,7 @@
 
 use super::{
     below::{Below, Range},
-    runs,
+    make_private_directory, make_private_file, runs,
 };
 use crate::store::{
     StoreError,
@@ -321,7 +321,7 @@ impl Index {
         let path = self.directory.join(INDEX);
         sync_all_files(&path)?;
         let new = self.directory.join("CHECKPOINT.new");
-        let mut file = File::create(&new)?;
+        let mut file = make_private_file(&new)?;
         file.write_all(&applied.to_be_bytes())?;
         file.write_all(&crc32c::crc32c(&applied.to_be_bytes()).to_be_bytes())?;
         file.sync_all()?;
@@ -331,6 +331,8 @@ impl Index {
 }
 
 fn open_db(path: &Path, cache_bytes: u64) -> sled::Result<(sled::Db, u64)> {
+    // sled makes its files for everybody to read; here nobody else gets to them.
+    make_private_directory(path)?;
     let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
     let applied = db.get(APPLIED)?;
     let applied = applied.and_then(|bytes| bytes[..].try_into().ok()).map_or(0, u64::from_be_bytes);
