@@ -10,12 +10,12 @@ use crate::{
 use actors::{
     clock::Clock,
     domain::{ids::OrganizationId, secret::Secret},
-    engine::{Engine, Verification},
+    engine::{Engine, Options, Verification},
 };
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use serde::Serialize;
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What a process answers when it was told something it cannot do.
@@ -53,6 +53,12 @@ enum Command {
     ///
     /// The server must not be running on the same data. Exits with 1 and a list if anything is amiss.
     Verify(VerifyArgs),
+    /// Go on without records that are damaged, when the server refuses to start because of them
+    ///
+    /// Keep a copy of the data directory first: what is set aside was acknowledged, and is lost to
+    /// the server. Copies of the damaged files stay beside it. The server must not be running on the
+    /// same data.
+    Repair(RepairArgs),
     /// Print a machine token for the API, good for a minute
     ///
     /// For example: curl -H "Authorization: Bearer $(weft token)" http://127.0.0.1:4100/api/v1/workspaces
@@ -129,6 +135,12 @@ struct VerifyArgs {
 }
 
 #[derive(Args)]
+struct RepairArgs {
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args)]
 struct TokenArgs {
     /// The machine key's public half, mk_…
     #[arg(long, env = "WEFT_ACCESS_KEY", value_name = "KEY")]
@@ -161,6 +173,7 @@ pub fn main() -> ExitCode {
             Command::Serve(args) => run_server(args).await,
             Command::Init(args) => init(args).await,
             Command::Verify(args) => verify(args).await,
+            Command::Repair(args) => repair(args).await,
             Command::Token(args) => token(&args),
         }
     });
@@ -274,12 +287,21 @@ impl EndAsked {
     }
 }
 
-/// The engine on the store, without anything running.
-async fn offline(place: &Place) -> Result<Engine, Error> {
+/// What an engine is started with that is not to run.
+fn offline_options(place: &Place) -> Result<Options, Error> {
     let config = ServeArgs { place: place.clone(), ..Default::default() }.config()?;
     telemetry::log_to_stderr(config.log_format, &config.log).map_err(Error::Told)?;
     let key = master_key(&config)?;
-    Ok(Engine::offline(engine_options(&config, key, Clock::system())).await?)
+    Ok(engine_options(&config, key, Clock::system()))
+}
+
+/// The same, of a place where there must be data already.
+fn existing_options(place: &Place) -> Result<Options, Error> {
+    let config = ServeArgs { place: place.clone(), ..Default::default() }.config()?;
+    if !config.data.is_dir() {
+        return Err(Error::Told(format!("there is no data at {}", config.data.display())));
+    }
+    offline_options(place)
 }
 
 #[derive(Serialize)]
@@ -303,7 +325,7 @@ struct MadeWorkspace {
 }
 
 async fn init(args: InitArgs) -> Result<ExitCode, Error> {
-    let engine = offline(&args.place).await?;
+    let engine = Engine::offline(offline_options(&args.place)?).await?;
     let mut made = Made { orgs: Vec::new() };
     for number in 1..=args.organizations {
         let organization = engine.create_organization(&format!("Organization {number}")).await?;
@@ -340,11 +362,7 @@ async fn init(args: InitArgs) -> Result<ExitCode, Error> {
 }
 
 async fn verify(args: VerifyArgs) -> Result<ExitCode, Error> {
-    let config = ServeArgs { place: args.place.clone(), ..Default::default() }.config()?;
-    if !config.data.is_dir() {
-        return Err(Error::Told(format!("there is no data at {}", config.data.display())));
-    }
-    let engine = offline(&args.place).await?;
+    let engine = Engine::offline(existing_options(&args.place)?).await?;
     let found = engine.verify().await?;
     engine.drain(Duration::ZERO).await?;
     if args.json {
@@ -353,6 +371,18 @@ async fn verify(args: VerifyArgs) -> Result<ExitCode, Error> {
         print!("{}", report(&found));
     }
     Ok(if found.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn repair(args: RepairArgs) -> Result<ExitCode, Error> {
+    let mut options = existing_options(&args.place)?;
+    options.accept_damage = true;
+    options.progress = Arc::new(|what| println!("{what}"));
+    let engine = Engine::offline(options).await?;
+    let found = engine.verify().await?;
+    engine.drain(Duration::ZERO).await?;
+    print!("{}", report(&found));
+    println!("the server can be started again");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn report(found: &Verification) -> String {

@@ -29,6 +29,9 @@ pub const DEFAULTS: &str = include_str!("../config/default.toml");
 /// Variables that begin as settings do, but are read elsewhere.
 const NOT_SETTINGS: [&str; 5] = ["config", "master_key", "access_key", "secret_key", "org_id"];
 
+/// Bytes a journal file may have.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
+
 /// Waits a retry schedule may have.
 const WAITS_MAX: usize = 100;
 
@@ -218,8 +221,9 @@ impl Config {
         if !(0.0..=1.0).contains(&delivery.retry_jitter) {
             return refuse("delivery.retry_jitter: must be from 0 to 1");
         }
-        if store.segment_bytes < 1 << 20 {
-            return refuse("store.segment_bytes: must be at least 1048576");
+        let segment = SEGMENT_BYTES;
+        if !segment.contains(&store.segment_bytes) || !store.segment_bytes.is_multiple_of(4_096) {
+            return refuse("store.segment_bytes: must be a multiple of 4096 from 1048576 to 1073741824");
         }
         if store.retention_days == 0 {
             return refuse("store.retention_days: must be at least 1");
@@ -402,6 +406,7 @@ mod tests {
             ("[delivery]\nmax_in_flight = 257",      "delivery.max_in_flight"),
             ("[delivery]\nretry_jitter = 1.5",       "delivery.retry_jitter"),
             ("[store]\nsegment_bytes = 1000",        "store.segment_bytes"),
+            ("[store]\nsegment_bytes = 1048577",     "store.segment_bytes"),
             ("log_format = 'xml'",                   "log_format"),
             ("data = ''",                            "data"),
         ];

@@ -28,7 +28,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// How often full buckets are forgotten and histograms are compacted.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
@@ -102,7 +102,8 @@ pub async fn serve_engine(config: &Config, engine: Engine, clock: Clock) -> Resu
     let http = http::Server::start(config.listen, limits, answer)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
-    let tidying = tokio::spawn(tidy(app.clone()));
+    let mut tidying = JoinSet::new();
+    tidying.spawn(tidy(app.clone()));
     Ok(Server { http, app, tidying, shutdown: config.shutdown.clone() })
 }
 
@@ -121,7 +122,7 @@ async fn tidy(app: App) {
 pub struct Server {
     http: http::Server,
     app: App,
-    tidying: JoinHandle<()>,
+    tidying: JoinSet<()>,
     shutdown: config::Shutdown,
 }
 
@@ -146,10 +147,10 @@ impl Server {
 
     /// Not ready any more → not listening any more; what was accepted is answered while attempts in
     /// flight come back, and both are given up at the same time → the store is closed.
-    pub async fn shut_down(self) -> Result<(), Error> {
+    pub async fn shut_down(mut self) -> Result<(), Error> {
         self.app.ending.store(true, Ordering::Relaxed);
         tokio::time::sleep(self.shutdown.unready).await;
-        self.tidying.abort();
+        self.tidying.abort_all();
         tokio::join!(self.http.stop(self.shutdown.drain), self.app.engine.land(self.shutdown.drain));
         Ok(self.app.engine.close().await?)
     }

@@ -75,6 +75,13 @@ fn describe() {
     describe_histogram!("weft_attempt_seconds", Unit::Seconds, "The time an attempt took");
     describe_histogram!("weft_commit_seconds", Unit::Seconds, "The time a group of records took to disk");
     describe_counter!("weft_actor_restarts_total", "Actors started again after a fault, by kind");
+    // From the first scrape on, so that an alarm on their growth misses nothing.
+    for actor in ["connection", "rule", "workspace", "retention"] {
+        metrics::counter!("weft_actor_restarts_total", "actor" => actor).absolute(0);
+    }
+    for name in ["weft_events_accepted_total", "weft_events_routed_total"] {
+        metrics::counter!(name).absolute(0);
+    }
 }
 
 #[cfg(test)]

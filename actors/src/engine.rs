@@ -46,6 +46,8 @@ use url::Url;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Queues looked at in one go for the gauges of what waits: nobody else gets at the store meanwhile.
 const QUEUE_REPORTS_PAGE: usize = 100;
+/// Organizations whose workspaces the master key is tried on.
+const ORGANIZATIONS_TRIED: usize = 100;
 /// A rule's action and inputs, as JSON text, at most.
 const ACTION_BYTES_MAX: usize = 64 * 1_024;
 
@@ -64,6 +66,11 @@ pub enum EngineError {
     /// The destination did not answer a test as it should.
     #[error("{0}")]
     ProbeFailed(String),
+    /// What the data was sealed with is not what it is to be opened with.
+    #[error(
+        "the master key is not the one this data was sealed with; give the right one, in its file or as WEFT_MASTER_KEY"
+    )]
+    WrongMasterKey,
     /// A fault of ours. The text is for the log, not for the caller.
     #[error("{0}")]
     Internal(String),
@@ -262,6 +269,7 @@ impl Engine {
         let clock = options.clock.steady(store.latest());
         let vault =
             Vault { store: store.clone(), master: Arc::new(SealingKey::from_bytes(&options.master_key)) };
+        vault.check().await?;
         let fence = store.fence();
         let mut tree = None;
         if with_tree {
@@ -830,6 +838,17 @@ struct Vault {
 }
 
 impl Vault {
+    /// Refuses a key that is not the one the data was sealed with, before anything is sealed with another.
+    async fn check(&self) -> Result<(), EngineError> {
+        for organization in self.store.organizations(None, ORGANIZATIONS_TRIED).await?.records {
+            let workspaces = self.store.workspaces(organization.id, None, 1).await?.records;
+            if let Some(workspace) = workspaces.first() {
+                return self.data_key(workspace).map(drop).map_err(|_| EngineError::WrongMasterKey);
+            }
+        }
+        Ok(())
+    }
+
     fn seal_machine_secret(&self, access_key: &str, secret: &Secret) -> Sealed {
         self.master.seal(secret.expose().as_bytes(), &machine_secret_place(access_key))
     }

@@ -137,8 +137,8 @@ impl From<EngineError> for ApiError {
             EngineError::Refused(refusal) => refusal.into(),
             EngineError::Unavailable(reason) => reason.into(),
             EngineError::ProbeFailed(why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, why),
-            EngineError::Internal(why) => {
-                tracing::error!(%why, "the engine failed");
+            err @ (EngineError::Internal(_) | EngineError::WrongMasterKey) => {
+                tracing::error!(why = %err, "the engine failed");
                 Self::internal()
             }
         }

@@ -46,16 +46,23 @@ pub struct Reply {
     pub body: String,
     /// Not before this is true, or for ever if its sender is gone.
     pub gate: Option<watch::Receiver<bool>>,
+    /// The connection is closed instead.
+    pub hangs_up: bool,
 }
 
 impl Reply {
     pub const fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: String::new(), gate: None }
+        Self { status, headers: Vec::new(), body: String::new(), gate: None, hangs_up: false }
     }
 
     /// 200 to everything, for [`Receiver::start`].
     pub const fn ok(_: usize, _: &Received) -> Self {
         Self::status(200)
+    }
+
+    /// No answer: the connection is closed.
+    pub fn hang_up() -> Self {
+        Self { hangs_up: true, ..Self::status(200) }
     }
 
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -123,9 +130,10 @@ impl Receiver {
     /// What came so far, once it is at least so many.
     pub async fn received(&self, at_least: usize) -> Vec<Received> {
         let mut count = self.shared.count.subscribe();
-        let enough = timeout(PATIENCE, count.wait_for(|count| *count >= at_least)).await;
+        // Told apart from what it says: while that is looked at, nobody can be counted.
+        let enough = timeout(PATIENCE, count.wait_for(|count| *count >= at_least)).await.is_ok();
         let so_far = self.so_far();
-        assert!(enough.is_ok(), "{} of {at_least} came within {PATIENCE:?}", so_far.len());
+        assert!(enough, "{} of {at_least} came within {PATIENCE:?}", so_far.len());
         so_far
     }
 
@@ -176,6 +184,10 @@ async fn receive(
         && gate.wait_for(|open| *open).await.is_err()
     {
         std::future::pending::<()>().await;
+    }
+    if reply.hangs_up {
+        // Ends the task that serves the connection, and so the connection; no panic hook is told.
+        std::panic::resume_unwind(Box::new("hangs up"));
     }
     let mut response = reply.body.into_response();
     *response.status_mut() = StatusCode::from_u16(reply.status).expect("a status");

@@ -6,10 +6,13 @@ use super::{
 };
 use crate::domain::{delivery::Attempt, event::Event, key::publishable_key_hash};
 use parking_lot::RwLock;
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 /// Events looked at in one go when forgetting: the state is locked no longer than that takes.
 const RETAIN_BATCH: usize = 256;
+
+/// Records as they are on disk, each with its sequence.
+pub type Records = Box<dyn Iterator<Item = Result<(u64, Record), StoreError>> + Send>;
 
 /// Where records go, and how they become durable.
 #[async_trait]
@@ -33,6 +36,12 @@ pub trait Log: Send + Sync + 'static {
 
     /// The payload of an event, if it was accepted so lately that it is still in memory.
     fn recent_payload(&self, sequence: u64) -> Option<Bytes>;
+
+    /// All records that are kept and part of the state, in order, and which those are; they end at the
+    /// first that cannot be read. `None`: there is nothing beside the state that could tell otherwise.
+    fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
+        None
+    }
 
     /// The sequence up to which everything is durable and part of the state.
     fn settled(&self) -> u64;
@@ -497,7 +506,15 @@ impl<L: Log> Store for Ledger<L> {
     }
 
     async fn verify(&self) -> Result<Verification, StoreError> {
-        self.read(State::verify).await
+        let records = self.log.records();
+        let look = move |state: &State<L::View>| {
+            let mut found = state.verify()?;
+            if let Some((range, records)) = records {
+                state.verify_log(range, records, &mut found)?;
+            }
+            Ok(found)
+        };
+        self.read(look).await
     }
 
     fn availability(&self) -> Result<(), Unavailable> {

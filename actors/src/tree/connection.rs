@@ -79,6 +79,8 @@ pub struct State {
     paused_until: Option<Timestamp>,
     auth_failures: u32,
     attempts: JoinSet<()>,
+    /// One attempt that needs none of the workspace's share.
+    own: Arc<Semaphore>,
     timer: Option<(Instant, JoinHandle<()>)>,
     idle_since: Instant,
     wakes: u64,
@@ -147,6 +149,7 @@ impl Actor for ConnectionActor {
             paused_until: None,
             auth_failures: 0,
             attempts: JoinSet::new(),
+            own: Arc::new(Semaphore::new(1)),
             timer: None,
             idle_since: Instant::now(),
             wakes: 0,
@@ -299,6 +302,7 @@ impl State {
         let attempt = AttemptTask {
             id: self.args.id,
             workspace_id: self.args.workspace_id,
+            own: self.own.clone(),
             share: self.args.share.clone(),
             ctx: self.args.ctx.clone(),
             version: line.connection.version,
@@ -349,9 +353,9 @@ impl State {
         metrics::counter!("weft_attempts_total", "outcome" => outcome.as_str(), "destination" => delivery.destination.clone()).increment(1);
         metrics::histogram!("weft_attempt_seconds").record(elapsed.as_secs_f64());
         if outcome == Outcome::Delivered {
-            debug!(workspace_id = named(*workspace_id), connection_id = %id, event_id = %work.event.id, delivery_id = %delivery.id, attempt = number, elapsed_ms, "delivered");
+            debug!(workspace_id = named(*workspace_id), connection_id = %id, event_id = %work.event.id, delivery_id = %delivery.id, attempt = number, destination = %delivery.destination, elapsed_ms, "delivered");
         } else {
-            warn!(workspace_id = named(*workspace_id), connection_id = %id, event_id = %work.event.id, delivery_id = %delivery.id, attempt = number, outcome = outcome.as_str(), elapsed_ms, ?next, "attempt failed");
+            warn!(workspace_id = named(*workspace_id), connection_id = %id, event_id = %work.event.id, delivery_id = %delivery.id, attempt = number, destination = %delivery.destination, outcome = outcome.as_str(), elapsed_ms, ?next, "attempt failed");
         }
         let attempted = Attempted {
             delivery_id: delivery.id,
@@ -494,6 +498,7 @@ impl Drop for State {
 struct AttemptTask {
     id: ConnectionId,
     workspace_id: WorkspaceId,
+    own: Arc<Semaphore>,
     share: Arc<Semaphore>,
     ctx: Context,
     version: u64,
@@ -510,10 +515,15 @@ impl AttemptTask {
         Finished { entry, result: self.attempt(entry).await, _slots: Some(slots) }
     }
 
-    /// First the workspace's share, then one of all: a workspace waits for itself before it makes others wait.
+    /// First the connection's own or one of the workspace's share, then one of all: siblings that hang leave
+    /// every connection one attempt, and a workspace waits for itself before it makes others wait.
     async fn slots(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let own = self.share.clone().acquire_owned().await.ok()?;
-        Some((own, self.ctx.slot().await?))
+        let first = tokio::select! {
+            biased;
+            own = self.own.clone().acquire_owned() => own,
+            shared = self.share.clone().acquire_owned() => shared,
+        };
+        Some((first.ok()?, self.ctx.slot().await?))
     }
 
     async fn attempt(&self, entry: DueEntry) -> Landed {

@@ -23,7 +23,7 @@ mod runs;
 mod view;
 
 use super::{
-    ledger::{Ledger, Log},
+    ledger::{Ledger, Log, Records},
     state::{
         Place, State,
         record::{RECORD_BYTES_MAX, Record},
@@ -36,6 +36,7 @@ use parking_lot::{Mutex, RwLock};
 use recent::Recent;
 use std::{
     fs, io,
+    ops::RangeInclusive,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -111,7 +112,7 @@ impl EmbeddedStore {
             ));
         }
         for loss in &opening.losses {
-            say(&format!("set aside: {loss:?}"));
+            say(&format!("set aside: {loss}"));
         }
         let reader = journal.reader();
         let open_index = || {
@@ -320,6 +321,17 @@ impl Log for JournalLog {
 
     fn recent_payload(&self, sequence: u64) -> Option<Bytes> {
         self.recent.get(sequence)
+    }
+
+    fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
+        // What a start says about itself is part of the state before it is on disk.
+        let last = self.intake.settled().min(self.reader.last_sequence());
+        let first = self.reader.first_sequence();
+        let records = self.reader.scan(first).map(|found| {
+            let (_, record) = found.map_err(|err| StoreError::Damaged(err.to_string()))?;
+            Ok((record.sequence, Record::decode(&record.body)?))
+        });
+        Some((first..=last, Box::new(records)))
     }
 
     fn settled(&self) -> u64 {

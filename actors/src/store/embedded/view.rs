@@ -11,7 +11,7 @@
 
 use super::{
     below::{Below, Range},
-    runs,
+    create_private_file, make_private_directory, runs,
 };
 use crate::store::{
     StoreError,
@@ -321,7 +321,7 @@ impl Index {
         let path = self.directory.join(INDEX);
         sync_all_files(&path)?;
         let new = self.directory.join("CHECKPOINT.new");
-        let mut file = super::create_private_file(&new)?;
+        let mut file = create_private_file(&new)?;
         file.write_all(&applied.to_be_bytes())?;
         file.write_all(&crc32c::crc32c(&applied.to_be_bytes()).to_be_bytes())?;
         file.sync_all()?;
@@ -332,7 +332,7 @@ impl Index {
 
 fn open_db(path: &Path, cache_bytes: u64) -> sled::Result<(sled::Db, u64)> {
     // sled makes its files readable by everybody who may enter.
-    super::make_private_directory(path)?;
+    make_private_directory(path)?;
     let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
     let applied = db.get(APPLIED)?;
     let applied = applied.and_then(|bytes| bytes[..].try_into().ok()).map_or(0, u64::from_be_bytes);

@@ -15,7 +15,7 @@ use super::{
     walk::{heads_after, walk, was_durable},
 };
 use crc32c::crc32c_append;
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, fmt, ops::Range};
 
 /// So many lost segments in a row are filled in; more are a stray file.
 const MISSING_MAX: u64 = 1 << 16;
@@ -32,6 +32,23 @@ pub struct Loss {
     /// How many records are lost here. 0 for a segment's head, which was restored or, with
     /// nothing readable behind it, set aside with the file.
     pub records: u64,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment, offset, first_sequence, records } = self;
+        match records {
+            0 => write!(f, "the head of journal segment {segment:016x}, before record {first_sequence}"),
+            1 => write!(f, "record {first_sequence}, in journal segment {segment:016x} at byte {offset}"),
+            _ => {
+                let last = first_sequence + records - 1;
+                write!(
+                    f,
+                    "records {first_sequence} to {last}, in journal segment {segment:016x} at byte {offset}"
+                )
+            }
+        }
+    }
 }
 
 /// Makes a damaged journal sound; nothing is changed in a sound one. A torn tail is left.
