@@ -236,7 +236,7 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     store: Arc<dyn Store>,
     fence: Fence,
-    /// Set forward to what is on record, and not moved by whoever sets the machine's clock.
+    /// Its line goes on from what is on record.
     clock: Clock,
     ids: IdSource,
     http: Http,
@@ -505,7 +505,7 @@ impl Engine {
     ) -> Result<Map<String, Value>, EngineError> {
         let settings =
             destination.check(sent, self.0.http.policy()).map_err(|errors| invalid("metadata", errors))?;
-        let probed = destination.probe(&settings, &self.0.http, self.0.clock.now(), PROBE_TIMEOUT).await;
+        let probed = destination.probe(&settings, &self.0.http, self.0.clock.wall(), PROBE_TIMEOUT).await;
         probed.map_err(EngineError::ProbeFailed)?;
         Ok(settings)
     }

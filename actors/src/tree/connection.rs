@@ -17,7 +17,7 @@ use crate::{
         connection::{Connection, InactiveReason},
         delivery::{Next, Outcome, Report},
         ids::{ConnectionId, DeliveryId, WorkspaceId},
-        retry::{RetryPolicy, WAIT_MAX},
+        retry::RetryPolicy,
         timestamp::Timestamp,
     },
     store::{Attempted, Begun, Change, DueEntry, Pace, Scope, StoreError, Work},
@@ -275,11 +275,7 @@ impl State {
         let Args { id, workspace_id, ctx, .. } = &self.args;
         if self.window.is_empty() && self.may_be_due {
             let now = ctx.clock.now();
-            let mut page = ctx.store.due(*workspace_id, *id, now, WINDOW).await?;
-            if page.next.is_some_and(|next| next > now.after(WAIT_MAX)) && page.entries.is_empty() {
-                // Later than any wait there is: from a clock that was wrong. Now, then.
-                page = ctx.store.due(*workspace_id, *id, Timestamp(i64::MAX), WINDOW).await?;
-            }
+            let page = ctx.store.due(*workspace_id, *id, now, WINDOW).await?;
             self.may_be_due = page.next.is_some_and(|next| next <= now);
             self.next_due = page.next.filter(|next| *next > now);
             let hand = self.args.hand.lock();
@@ -529,7 +525,7 @@ impl AttemptTask {
             payload: &work.payload,
             delivery_id: work.delivery.id,
             attempt: work.delivery.attempt_count + 1,
-            sent_at: started_at,
+            sent_at: ctx.clock.wall(),
             action: &work.delivery.action,
             timeout: self.timeout,
         };
