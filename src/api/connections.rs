@@ -41,7 +41,7 @@ struct ConnectionJson {
 }
 
 impl From<ConnectionView> for ConnectionJson {
-    fn from(ConnectionView { connection, metadata }: ConnectionView) -> Self {
+    fn from(ConnectionView { connection, metadata, .. }: ConnectionView) -> Self {
         let Connection { id, workspace_id, kind, name, policy, inactive, paused, hidden, .. } = connection;
         Self {
             id,
