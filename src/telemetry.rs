@@ -62,10 +62,7 @@ fn describe() {
         "weft_deliveries_set_aside_total",
         "Of the failed, those that brought their actor down again and again"
     );
-    describe_gauge!(
-        "weft_connections_quarantined",
-        "Connections whose actor fell too often to be started again soon"
-    );
+    describe_gauge!("weft_quarantined", "Actors that fell too often to be started again soon, by kind");
     describe_gauge!("weft_queue_depth", "Deliveries that wait, by their connection's state");
     describe_gauge!(
         "weft_queue_oldest_age_seconds",

@@ -1,8 +1,10 @@
 //! What time it is, handed in: the only file that asks the machine.
 //!
-//! Wall-clock time is for people and for what must survive a restart (when a
-//! delivery is due). Spans inside a process use tokio's monotonic clock, so a
-//! wall clock that jumps delays and repeats nothing.
+//! Two readings. **The line**, [`Clock::now`], is what everything on record is ordered and due by: it
+//! never goes back, not even over a restart, and whoever sets the machine's clock does not move it, so
+//! that a jump delays and repeats nothing. The price: after a boot with a clock that was ahead, the line
+//! stays ahead. **The wall**, [`Clock::wall`], is what the machine says: all that is told to others who
+//! judge it by their own clocks, such as the time in a signature, is read from it.
 
 use crate::domain::timestamp::Timestamp;
 use std::{
@@ -13,24 +15,34 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The wall clock. Cheap to clone; every clone tells the same time.
+/// See the module's text. Cheap to clone; every clone tells the same time.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock {
+    line: Reading,
+    wall: Reading,
+}
+
+type Reading = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 impl Clock {
-    /// The machine's clock.
-    pub fn system() -> Self {
-        Self(Arc::new(|| {
-            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            Timestamp(since_epoch.as_millis().try_into().unwrap_or(i64::MAX))
-        }))
+    fn of(reading: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let wall: Reading = Arc::new(reading);
+        Self { line: wall.clone(), wall }
     }
 
-    /// This clock from here on at the pace of the monotonic clock, starting no earlier than `floor`:
-    /// one that is not moved when the machine's is set.
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self::of(|| {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Timestamp(since_epoch.as_millis().try_into().unwrap_or(i64::MAX))
+        })
+    }
+
+    /// This clock with a line that goes on from here at the pace of the monotonic clock, starting no
+    /// earlier than `floor`.
     pub fn steady(&self, floor: Timestamp) -> Self {
-        let (start, origin) = (self.now().max(floor), tokio::time::Instant::now());
-        Self(Arc::new(move || start.after(origin.elapsed())))
+        let (start, origin) = (self.wall().max(floor), tokio::time::Instant::now());
+        Self { line: Arc::new(move || start.after(origin.elapsed())), wall: self.wall.clone() }
     }
 
     /// A clock that starts at `start` and moves with tokio's clock: under paused
@@ -42,12 +54,17 @@ impl Clock {
             let elapsed_ms = i64::try_from(origin.elapsed().as_millis()).unwrap_or(i64::MAX);
             Timestamp(start.0 + elapsed_ms + jumped.load(Ordering::Relaxed))
         };
-        (Self(Arc::new(now)), lever)
+        (Self::of(now), lever)
     }
 
-    /// The present.
+    /// The present on the line.
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        (self.line)()
+    }
+
+    /// What the machine says the time is.
+    pub fn wall(&self) -> Timestamp {
+        (self.wall)()
     }
 }
 
@@ -58,5 +75,36 @@ impl ClockLever {
     /// Moves the clock by `ms` milliseconds; negative is back.
     pub fn jump_ms(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NOON: Timestamp = Timestamp(1_773_576_000_000);
+    const DAY_MS: i64 = 24 * 3_600_000;
+
+    /// I16: the line goes on whatever is done to the machine's clock, and the wall is always that clock.
+    #[tokio::test(start_paused = true)]
+    async fn the_line_is_steady_and_the_wall_is_what_the_machine_says() {
+        let second = Duration::from_secs(1);
+        #[rustfmt::skip]
+        let cases = [
+            // why                                     on record                set by    the line's start
+            ("all is well",                            NOON.before(second),     0,        NOON),
+            ("an earlier life's clock was ahead",      Timestamp(NOON.0 + DAY_MS), 0,     Timestamp(NOON.0 + DAY_MS)),
+            ("it is set forward",                      NOON.before(second),     DAY_MS,   NOON),
+            ("it is set back",                         NOON.before(second),     -DAY_MS,  NOON),
+        ];
+        for (why, latest, set_by, start) in cases {
+            let (machine, lever) = Clock::tokio(NOON);
+            let clock = machine.steady(latest);
+            lever.jump_ms(set_by);
+            tokio::time::advance(second).await;
+            assert_eq!(clock.now(), start.after(second), "{why}");
+            assert_eq!(clock.wall(), Timestamp(NOON.0 + set_by).after(second), "{why}");
+        }
     }
 }

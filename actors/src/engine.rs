@@ -3,6 +3,8 @@
 //! The engine checks what is asked against what is there, seals secrets on their way in,
 //! makes it durable, and wakes the tree.
 
+mod seen_through;
+
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
     Appended, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page, Refusal,
@@ -21,6 +23,7 @@ use crate::{
         retry::RetryPolicy,
         rule::{CompiledRule, Rule},
         secret::{Sealed, SealingKey, Secret},
+        timestamp::Timestamp,
         workspace::{Organization, Workspace},
     },
     store::{
@@ -38,6 +41,7 @@ use crate::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use seen_through::SeenThrough;
 use serde_json::{Map, Value};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use url::Url;
@@ -48,6 +52,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 const QUEUE_REPORTS_PAGE: usize = 100;
 /// Organizations whose workspaces the master key is tried on.
 const ORGANIZATIONS_TRIED: usize = 100;
+/// How long a store may take to close.
+const CLOSE_MAX: Duration = Duration::from_secs(60);
 /// A rule's action and inputs, as JSON text, at most.
 const ACTION_BYTES_MAX: usize = 64 * 1_024;
 
@@ -95,6 +101,8 @@ pub struct IngestRequest {
 pub struct ConnectionView {
     pub connection: Connection,
     pub metadata: Map<String, Value>,
+    /// It fell again and again by our own fault, and is left alone until then.
+    pub quarantined_until: Option<Timestamp>,
 }
 
 /// What makes a new connection.
@@ -244,7 +252,7 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     store: Arc<dyn Store>,
     fence: Fence,
-    /// Set forward to what is on record, and not moved by whoever sets the machine's clock.
+    /// Its line goes on from what is on record.
     clock: Clock,
     ids: IdSource,
     http: Http,
@@ -311,35 +319,54 @@ impl Engine {
             events.push(event.clone());
             news.push(NewEvent { event, payload: request.payload, idempotency: request.idempotency });
         }
-        let appended = inner.store.append_events(inner.fence, news).await;
-        let (mut woken, mut accepted) = (None, 0);
-        let answers = events.into_iter().zip(appended).map(|(event, appended)| match appended {
-            Ok(Appended::New) => {
-                accepted += 1;
-                if woken != Some(event.workspace_id) {
-                    woken = Some(event.workspace_id);
-                    self.wake(event.workspace_id);
-                }
-                Ok(event)
-            }
+        let engine = self.clone();
+        let appended = SeenThrough::new(async move {
+            let inner = &engine.0;
+            let workspaces: Vec<_> = news.iter().map(|new| new.event.workspace_id).collect();
+            let appended = inner.store.append_events(inner.fence, news).await;
+            let accepted = appended.iter().filter(|appended| matches!(appended, Ok(Appended::New))).count();
+            metrics::counter!("weft_events_accepted_total").increment(accepted as u64);
+            engine.wake_for(&workspaces, &appended);
+            appended
+        });
+        let answers = events.into_iter().zip(appended.await).map(|(event, appended)| match appended {
+            Ok(Appended::New) => Ok(event),
             Ok(Appended::Repeated(first)) => Ok(*first),
             Err(err) => Err(err.into()),
         });
-        let answers = answers.collect();
-        metrics::counter!("weft_events_accepted_total").increment(accepted);
-        answers
+        answers.collect()
     }
 
-    fn wake(&self, workspace: WorkspaceId) {
-        if let Some(tree) = &self.0.tree {
-            tree.wake(workspace);
+    /// Wakes who routes what was accepted. What failed may be on disk all the same; only what was
+    /// refused is not.
+    fn wake_for(&self, workspaces: &[WorkspaceId], appended: &[Result<Appended, StoreError>]) {
+        let Some(tree) = &self.0.tree else { return };
+        let mut woken = None;
+        for (workspace, appended) in workspaces.iter().zip(appended) {
+            if woken != Some(*workspace) && !matches!(appended, Err(StoreError::Refused(_))) {
+                woken = Some(*workspace);
+                tree.wake(*workspace);
+            }
         }
     }
 
-    fn connection_changed(&self, connection: &Connection) {
-        if let Some(tree) = &self.0.tree {
-            tree.connection_changed(connection.workspace_id, connection.id);
-        }
+    /// Changes a connection, or deletes it, and tells its actor: also when the change failed, for it may
+    /// be on disk all the same.
+    async fn configure_connection(
+        &self,
+        workspace: WorkspaceId,
+        id: ConnectionId,
+        change: Change,
+    ) -> Result<(), EngineError> {
+        let engine = self.clone();
+        let configured = SeenThrough::new(async move {
+            let configured = engine.0.store.configure(engine.0.fence, change).await;
+            if let Some(tree) = &engine.0.tree {
+                tree.connection_changed(workspace, id);
+            }
+            configured
+        });
+        Ok(configured.await?)
     }
 
     async fn configure(&self, change: Change) -> Result<(), EngineError> {
@@ -473,6 +500,12 @@ impl Engine {
         Ok(self.0.store.workspaces(organization, after, limit).await?)
     }
 
+    /// Until when a workspace's events stay unrouted, because routing them fell again and again by our own
+    /// fault. They are kept, and routed then.
+    pub fn routing_paused_until(&self, id: WorkspaceId) -> Option<Timestamp> {
+        self.0.tree.as_ref().and_then(|tree| tree.routing_paused_until(id))
+    }
+
     /// Makes a connection, after a test request where its destination has one and the settings do not skip it.
     pub async fn create_connection(
         &self,
@@ -504,7 +537,7 @@ impl Engine {
             version: 1,
         };
         self.configure(Change::CreateConnection(connection.clone())).await?;
-        Ok(ConnectionView { connection, metadata: destination.masked(&settings) })
+        Ok(self.shown(connection, destination.masked(&settings)))
     }
 
     async fn check_settings(
@@ -515,7 +548,7 @@ impl Engine {
         let settings =
             destination.check(sent, self.0.http.policy()).map_err(|errors| invalid("metadata", errors))?;
         self.check_urls(destination, &settings).await?;
-        let probed = destination.probe(&settings, &self.0.http, self.0.clock.now(), PROBE_TIMEOUT).await;
+        let probed = destination.probe(&settings, &self.0.http, self.0.clock.wall(), PROBE_TIMEOUT).await;
         probed.map_err(EngineError::ProbeFailed)?;
         Ok(settings)
     }
@@ -537,8 +570,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Changes a connection. When this returns, no new attempt uses what was before. New settings
-    /// start a connection again whose credentials were refused: what was parked gets its chance.
+    /// Changes a connection. When this returns, no new attempt uses what was before. One whose
+    /// credentials were refused is active again once it is given settings that pass their check.
     pub async fn update_connection(
         &self,
         scope: Scope,
@@ -551,10 +584,12 @@ impl Engine {
         let workspace = self.workspace_of(&connection).await?;
         let mut settings = inner.vault.open_settings(&workspace, &connection)?;
         if let Some(sent) = patch.metadata {
+            // What was refused may be accepted as it is now; what a person turned off stays off.
+            if connection.inactive == Some(InactiveReason::AuthenticationInvalid) {
+                connection.inactive = None;
+            }
             settings = self.check_settings(destination, &destination.merge(&sent, &settings)).await?;
             connection.settings = inner.vault.seal_settings(&workspace, id, &settings)?;
-            connection.inactive =
-                connection.inactive.filter(|reason| *reason != InactiveReason::AuthenticationInvalid);
         }
         if let Some(policy) = patch.policy {
             check_policy(&policy)?;
@@ -566,9 +601,9 @@ impl Engine {
         connection.inactive = patch.inactive.unwrap_or(connection.inactive);
         connection.updated_at = inner.clock.now();
         connection.version += 1;
-        self.configure(Change::UpdateConnection(connection.clone())).await?;
-        self.connection_changed(&connection);
-        Ok(ConnectionView { connection, metadata: destination.masked(&settings) })
+        let change = Change::UpdateConnection(connection.clone());
+        self.configure_connection(workspace.id, id, change).await?;
+        Ok(self.shown(connection, destination.masked(&settings)))
     }
 
     /// Deletes a connection, with its rules if `force`; what waits for it is canceled. Returns what it was.
@@ -579,8 +614,8 @@ impl Engine {
         force: bool,
     ) -> Result<Connection, EngineError> {
         let connection = self.stored_connection(scope, id).await?;
-        self.configure(Change::DeleteConnection { id, force }).await?;
-        self.connection_changed(&connection);
+        let change = Change::DeleteConnection { id, force };
+        self.configure_connection(connection.workspace_id, id, change).await?;
         Ok(connection)
     }
 
@@ -596,7 +631,14 @@ impl Engine {
         let workspace = self.workspace_of(&connection).await?;
         let settings = self.0.vault.open_settings(&workspace, &connection)?;
         let metadata = destination(&connection.kind)?.masked(&settings);
-        Ok(ConnectionView { connection, metadata })
+        Ok(self.shown(connection, metadata))
+    }
+
+    fn shown(&self, connection: Connection, metadata: Map<String, Value>) -> ConnectionView {
+        let tree = self.0.tree.as_ref();
+        let quarantined_until =
+            tree.and_then(|tree| tree.quarantined_until(connection.workspace_id, connection.id));
+        ConnectionView { connection, metadata, quarantined_until }
     }
 
     /// A connection.
@@ -717,12 +759,22 @@ impl Engine {
     /// Makes a delivery due now. `rule` may also be the delivery's own id. Refused where nothing would
     /// be sent: its connection is inactive or was deleted. A paused one keeps it until it is resumed.
     pub async fn retry(&self, scope: Scope, event: EventId, rule: RuleId) -> Result<Delivery, EngineError> {
-        let (inner, now) = (&self.0, self.0.clock.now());
-        let delivery = inner.store.retry(inner.fence, scope, event, rule, now).await?;
-        if let Some(tree) = &inner.tree {
-            tree.connection_changed(delivery.workspace_id, delivery.connection_id);
-        }
-        Ok(delivery)
+        let engine = self.clone();
+        let retried = SeenThrough::new(async move {
+            let Inner { store, fence, clock, tree, .. } = &*engine.0;
+            let retried = store.retry(*fence, scope, event, rule, clock.now()).await;
+            let queued = match &retried {
+                Ok(delivery) => Some(delivery.clone()),
+                // It may be due all the same.
+                Err(StoreError::Unavailable(_)) => engine.delivery(scope, event, rule).await.ok().flatten(),
+                Err(_) => None,
+            };
+            if let (Some(tree), Some(delivery)) = (tree, queued) {
+                tree.queued(delivery.workspace_id, delivery.connection_id);
+            }
+            retried
+        });
+        Ok(retried.await?)
     }
 
     /// Calls off one rule's delivery, or all that are not final. An attempt in flight ends naturally.
@@ -743,14 +795,24 @@ impl Engine {
         event: EventId,
         rule: RuleId,
     ) -> Result<Option<(Delivery, Vec<(AttemptId, Attempt)>)>, EngineError> {
-        let Some(details) = self.0.store.event(scope, event).await? else { return Ok(None) };
-        let is_it =
-            |delivery: &Delivery| delivery.rule_id == rule || delivery.id.as_bytes() == rule.as_bytes();
-        Ok(details.deliveries.into_iter().find(is_it).map(|delivery| {
+        Ok(self.delivery(scope, event, rule).await?.map(|delivery| {
             let with_id = |attempt: &Attempt| (AttemptId::of(delivery.id, attempt.number), attempt.clone());
             let attempts = delivery.attempts.iter().map(with_id).collect();
             (delivery, attempts)
         }))
+    }
+
+    /// One rule's delivery of an event.
+    async fn delivery(
+        &self,
+        scope: Scope,
+        event: EventId,
+        rule: RuleId,
+    ) -> Result<Option<Delivery>, StoreError> {
+        let Some(details) = self.0.store.event(scope, event).await? else { return Ok(None) };
+        let is_it =
+            |delivery: &Delivery| delivery.rule_id == rule || delivery.id.as_bytes() == rule.as_bytes();
+        Ok(details.deliveries.into_iter().find(is_it))
     }
 
     /// The response kept of a failed attempt.
@@ -820,7 +882,12 @@ impl Engine {
 
     /// Closes the store. The caller has stopped sending events.
     pub async fn close(&self) -> Result<(), EngineError> {
-        Ok(self.0.store.close().await?)
+        match tokio::time::timeout(CLOSE_MAX, self.0.store.close()).await {
+            Ok(closed) => Ok(closed?),
+            Err(_) => Err(EngineError::Internal(format!(
+                "the store is not closed after {CLOSE_MAX:?}; what is not on disk is done again after the next start"
+            ))),
+        }
     }
 
     /// [`Self::land`], then [`Self::close`].

@@ -34,6 +34,9 @@ struct ConnectionJson {
     inactive_reason: Option<InactiveReason>,
     hidden: bool,
     paused: bool,
+    /// It fell again and again by our own fault; its deliveries wait until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantined_until: Option<Timestamp>,
     policy: Policy,
     created_by: String,
     created_at: Timestamp,
@@ -41,7 +44,7 @@ struct ConnectionJson {
 }
 
 impl From<ConnectionView> for ConnectionJson {
-    fn from(ConnectionView { connection, metadata }: ConnectionView) -> Self {
+    fn from(ConnectionView { connection, metadata, quarantined_until }: ConnectionView) -> Self {
         let Connection { id, workspace_id, kind, name, policy, inactive, paused, hidden, .. } = connection;
         Self {
             id,
@@ -53,6 +56,7 @@ impl From<ConnectionView> for ConnectionJson {
             inactive_reason: inactive,
             hidden,
             paused,
+            quarantined_until,
             policy,
             created_by: connection.created_by,
             created_at: connection.created_at,

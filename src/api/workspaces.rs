@@ -22,6 +22,9 @@ struct WorkspaceJson {
     description: Option<String>,
     created_at: Timestamp,
     updated_at: Timestamp,
+    /// Its events could not be routed by our own fault, again and again; they wait until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing_paused_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     publishable_key: Option<KeyJson>,
 }
@@ -32,10 +35,11 @@ struct KeyJson {
     name: String,
 }
 
-impl From<Workspace> for WorkspaceJson {
-    fn from(workspace: Workspace) -> Self {
+impl WorkspaceJson {
+    fn of(app: &App, workspace: Workspace) -> Self {
         let Workspace { id, name, description, created_at, updated_at, .. } = workspace;
-        Self { id, name, description, created_at, updated_at, publishable_key: None }
+        let routing_paused_until = app.engine.routing_paused_until(id);
+        Self { id, name, description, created_at, updated_at, routing_paused_until, publishable_key: None }
     }
 }
 
@@ -74,8 +78,8 @@ pub(super) async fn list(
     let place = page::place_of(Scope::Organization(machine.organization_id));
     let (limit, after) = query.page(List::Workspaces, &place, CONFIGURED, WorkspaceId::from_bytes)?;
     let page = app.engine.workspaces(machine.organization_id, after, limit).await?;
-    let envelope =
-        Envelope::new(List::Workspaces, &place, limit, page, |id| *id.as_bytes(), WorkspaceJson::from);
+    let shown = |workspace| WorkspaceJson::of(&app, workspace);
+    let envelope = Envelope::new(List::Workspaces, &place, limit, page, |id| *id.as_bytes(), shown);
     Ok(respond(StatusCode::OK, &envelope))
 }
 
@@ -91,7 +95,7 @@ pub(super) async fn create(
     struct Created {
         workspace: WorkspaceJson,
     }
-    Ok(respond(StatusCode::CREATED, &Created { workspace: workspace.into() }))
+    Ok(respond(StatusCode::CREATED, &Created { workspace: WorkspaceJson::of(&app, workspace) }))
 }
 
 pub(super) async fn get(
@@ -101,7 +105,7 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     let id = WorkspaceId::from_uuid(id);
     let found = app.engine.workspace(machine.organization_id, id).await?;
-    let mut shown = WorkspaceJson::from(found.ok_or_else(|| ApiError::not_found("workspace"))?);
+    let mut shown = WorkspaceJson::of(&app, found.ok_or_else(|| ApiError::not_found("workspace"))?);
     let key = app.engine.publishable_key_of(id).await?;
     shown.publishable_key = key.map(|key| KeyJson { public_key: key.public_key, name: key.name });
     Ok(respond(StatusCode::OK, &shown))
@@ -117,5 +121,5 @@ pub(super) async fn update(
     let id = WorkspaceId::from_uuid(id);
     let updated =
         app.engine.update_workspace(machine.organization_id, id, form.name, form.description).await?;
-    Ok(respond(StatusCode::OK, &WorkspaceJson::from(updated)))
+    Ok(respond(StatusCode::OK, &WorkspaceJson::of(&app, updated)))
 }

@@ -237,7 +237,7 @@ async fn a_name_is_judged_by_every_address_it_leads_to() {
                 assert_eq!(attempt["outcome_code"], "network_error", "{why}: {message}");
                 assert!(message.starts_with(says), "{why}: {message}");
                 let told = weft.get(&format!("/events/{event}")).await.text + &attempt.to_string();
-                for internal in ["127.0.0", "fd00", "::1", name] {
+                for internal in ["127.0.0", "fd00::", "::1", name] {
                     let told = told.replace(&format!(r#""event":"{name}""#), "");
                     assert!(!told.contains(internal), "{why}: {told} names {internal}");
                 }

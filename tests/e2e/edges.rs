@@ -422,7 +422,7 @@ async fn metrics_tell_what_is_set_aside_and_quarantined() {
     let told = until("both are told", async || {
         let text = send(client.get(&url)).await.text;
         let set_aside = metric(&text, "weft_deliveries_set_aside_total");
-        let quarantined = metric(&text, "weft_connections_quarantined");
+        let quarantined = metric(&text, r#"weft_quarantined{actor="connection"}"#);
         (set_aside >= 1.0 && quarantined >= 1.0).then_some(())
     });
     told.await;

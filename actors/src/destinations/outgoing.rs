@@ -15,6 +15,7 @@ pub struct Outgoing<'a> {
     pub delivery_id: DeliveryId,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// By the machine's clock, which the receiver compares with its own.
     pub sent_at: Timestamp,
     /// The rule's action and its inputs, as JSON text.
     pub action: &'a str,

@@ -12,12 +12,10 @@ use std::time::Duration;
 /// Attempts a delivery remembers, newest kept. `Delivery::attempt_count` counts all.
 pub const ATTEMPTS_KEPT: usize = 50;
 
-/// Tries a delivery has at least while its credentials are refused, however short its schedule: so
-/// many that its connection is found to have lost them, also after being mended in vain.
-pub const AUTH_TRIES_MIN: u32 = 20;
-
-/// The wait before such a try, where the schedule has none any more.
-const AUTH_WAIT: Duration = Duration::from_secs(10);
+/// Attempts after which, and the time from the first try after which, a destination that asks for more
+/// time is no longer given it for nothing: from there on its schedule is used up as by any failure.
+pub const PATIENCE_ATTEMPTS: u32 = 100;
+pub const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// What one try told us, in the contract's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -143,92 +141,155 @@ pub enum Next {
 }
 
 impl Delivery {
-    /// What follows from a report. `chance` in 0..1 spreads the retries.
+    /// What follows from a report. `chance` in 0..1 spreads the retries; `worked_at`: when the
+    /// connection's credentials last worked, if they are known to.
     ///
-    /// `AuthFailed` waits like a transient outcome, and longer than a short schedule: the connection
-    /// actor decides whether the connection has lost its credentials, and then the delivery is
-    /// parked with it.
-    pub fn after(&self, report: &Report, policy: &RetryPolicy, now: Timestamp, chance: f64) -> Next {
-        let next = || policy.next(self.tries_used, report.retry_after, now, chance);
-        match report.outcome {
-            Outcome::Delivered => Next::Completed,
-            Outcome::AuthFailed => match next() {
-                Next::Failed if self.tries_used < AUTH_TRIES_MIN => {
-                    Next::Due { at: now.after(AUTH_WAIT), counts: true }
-                }
-                next => next,
-            },
-            outcome if outcome.is_transient() => next(),
-            _ => Next::Failed,
-        }
+    /// Being asked to slow down is no failure and uses up no try, for a while. Nor do refused
+    /// credentials that may be lost, so that the delivery is parked with its connection once they are
+    /// known to be, and not failed.
+    pub fn after(
+        &self,
+        report: &Report,
+        policy: &RetryPolicy,
+        worked_at: Option<Timestamp>,
+        now: Timestamp,
+        chance: f64,
+    ) -> Next {
+        let counts = match report.outcome {
+            Outcome::Delivered => return Next::Completed,
+            Outcome::AuthFailed if !self.is_to_blame(worked_at) => return policy.confirm(now, chance),
+            Outcome::AuthFailed => true,
+            outcome if outcome.is_transient() => report.retry_after.is_none() || self.is_patience_over(now),
+            _ => return Next::Failed,
+        };
+        policy.next(self.tries_used, counts, report.retry_after, now, chance)
+    }
+
+    /// Whether credentials that were refused to it have worked for others since: then it is this
+    /// delivery that is refused, and not they.
+    pub fn is_to_blame(&self, worked_at: Option<Timestamp>) -> bool {
+        let refused = self.attempts.iter().rev().take_while(|attempt| attempt.outcome == Outcome::AuthFailed);
+        refused.last().is_some_and(|first| worked_at.is_some_and(|at| at >= first.finished_at))
+    }
+
+    fn is_patience_over(&self, now: Timestamp) -> bool {
+        let tried_for = self.started_at.map_or(Duration::ZERO, |first| now.since(first));
+        self.attempt_count + 1 >= PATIENCE_ATTEMPTS || tried_for >= PATIENCE
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::retry::RETRY_AFTER_MAX;
     use uuid::Uuid;
 
-    const NOW: Timestamp = Timestamp(1_000);
+    const NOW: Timestamp = Timestamp(1_773_576_000_000);
 
-    fn delivery(tries_used: u32) -> Delivery {
-        let (event, rule) = (EventId::from_uuid(Uuid::nil()), RuleId::from_uuid(Uuid::nil()));
+    /// A delivery with these outcomes behind it, a minute apart, the last a minute ago.
+    fn tried(outcomes: &[Outcome]) -> Delivery {
+        let id = Uuid::nil();
+        let attempts = outcomes.iter().rev().zip(1..).map(|(outcome, minutes_ago)| {
+            let at = NOW.before(Duration::from_secs(60 * minutes_ago));
+            let (message, number) = (String::new(), 0);
+            Attempt {
+                number,
+                started_at: at,
+                finished_at: at,
+                outcome: *outcome,
+                http_status: None,
+                message,
+                next_due: None,
+                response_at: None,
+            }
+        });
+        let mut attempts: Vec<_> = attempts.collect();
+        attempts.reverse();
         Delivery {
-            id: DeliveryId::of(event, rule),
-            event_id: event,
-            workspace_id: WorkspaceId::from_uuid(Uuid::nil()),
-            rule_id: rule,
-            connection_id: ConnectionId::from_uuid(Uuid::nil()),
+            id: DeliveryId::from_uuid(id),
+            event_id: EventId::from_uuid(id),
+            workspace_id: WorkspaceId::from_uuid(id),
+            rule_id: RuleId::from_uuid(id),
+            connection_id: ConnectionId::from_uuid(id),
             destination: "webhook".to_owned(),
             action: "{}".to_owned(),
-            created_by: String::new(),
-            created_at: NOW,
-            status: Status::Pending,
+            created_by: "test".to_owned(),
+            created_at: NOW.before(PATIENCE * 10),
+            status: Status::Retrying,
             due: NOW,
-            attempt_count: tries_used,
-            tries_used,
-            started_at: None,
+            attempt_count: attempts.len() as u32,
+            tries_used: 0,
+            started_at: attempts.first().map(|attempt| attempt.started_at),
             completed_at: None,
             last_error: None,
-            attempts: Vec::new(),
+            attempts,
         }
     }
 
+    fn report(outcome: Outcome, retry_after_s: Option<u64>) -> Report {
+        let retry_after = retry_after_s.map(Duration::from_secs);
+        Report { outcome, http_status: None, message: String::new(), retry_after, response: None }
+    }
+
+    fn due(s: u64, counts: bool) -> Next {
+        Next::Due { at: NOW.after(Duration::from_secs(s)), counts }
+    }
+
+    /// I2, I20: no destination keeps a delivery for ever by asking for more time.
     #[test]
-    fn refused_credentials_outlast_a_short_schedule_but_not_for_ever() {
-        use Outcome::*;
-        let due = |ms| Next::Due { at: Timestamp(NOW.0 + ms), counts: true };
+    fn patience_with_a_destination_that_asks_for_time_ends() {
+        let policy = RetryPolicy { waits: vec![Duration::from_secs(10)], jitter: 0.0 };
+        let waited_for = |span| Delivery { started_at: Some(NOW.before(span)), ..tried(&[]) };
+        let tried_often = |count| Delivery { attempt_count: count, started_at: Some(NOW), ..tried(&[]) };
+        let minute = Duration::from_secs(60);
         #[rustfmt::skip]
         let cases = [
-            // waits        tries used           outcome               next
-            (&[][..],       0,                   AuthFailed,           due(10_000)),
-            (&[],           0,                   RejectedServerError,  Next::Failed),
-            (&[],           0,                   RejectedClientError,  Next::Failed),
-            (&[],           0,                   Delivered,            Next::Completed),
-            (&[500],        0,                   AuthFailed,           due(500)),
-            (&[500],        1,                   AuthFailed,           due(10_000)),
-            (&[500],        1,                   RejectedServerError,  Next::Failed),
-            (&[500],        AUTH_TRIES_MIN - 1,  AuthFailed,           due(10_000)),
-            (&[500],        AUTH_TRIES_MIN,      AuthFailed,           Next::Failed),
+            // why                                       the delivery                        expected
+            ("a first wait is no failure",               tried(&[]),                         due(60, false)),
+            ("also of one that was parked for weeks",    tried(&[]),                         due(60, false)),
+            ("nor is the 99th",                          tried_often(PATIENCE_ATTEMPTS - 2), due(60, false)),
+            ("the hundredth is",                         tried_often(PATIENCE_ATTEMPTS - 1), due(60, true)),
+            ("nor is one after days",                    waited_for(PATIENCE - minute),      due(60, false)),
+            ("one after a week is",                      waited_for(PATIENCE),               due(60, true)),
+            ("and the schedule runs out",
+             Delivery { tries_used: 1, ..waited_for(PATIENCE) },                             Next::Failed),
         ];
-        for (waits, tries_used, outcome, expected) in cases {
-            let waits = waits.iter().map(|ms| Duration::from_millis(*ms)).collect();
-            let policy = RetryPolicy { waits, jitter: 0.0 };
-            let message = String::new();
-            let report = Report { outcome, http_status: None, message, retry_after: None, response: None };
-            let next = delivery(tries_used).after(&report, &policy, NOW, 0.5);
-            assert_eq!(next, expected, "{outcome:?} after {tries_used} of {:?}", policy.waits);
+        for (why, delivery, expected) in cases {
+            for outcome in [Outcome::RateLimited, Outcome::RejectedServerError] {
+                assert_eq!(
+                    delivery.after(&report(outcome, Some(60)), &policy, None, NOW, 0.5),
+                    expected,
+                    "{why}"
+                );
+            }
         }
     }
 
+    /// I2: refused credentials use up no try until it is known whether they are lost.
     #[test]
-    fn nobody_is_made_to_wait_longer_than_a_day() {
-        for chance in [0.0, 0.5, 1.0] {
-            let asked = RETRY_AFTER_MAX.mul_f64(1.5);
-            let policy = RetryPolicy { waits: vec![Duration::from_secs(1)], jitter: 1.0 };
-            let next = policy.next(0, Some(asked), NOW, chance);
-            assert!(matches!(next, Next::Due { at, .. } if at == NOW.after(RETRY_AFTER_MAX)), "{next:?}");
+    fn refused_credentials_cost_a_try_only_where_the_delivery_is_to_blame() {
+        use Outcome::{AuthFailed, Timeout};
+        let minutes_ago = |minutes: u64| Some(NOW.before(Duration::from_secs(60 * minutes)));
+        #[rustfmt::skip]
+        let cases = [
+            // why                                            tried before              worked        expected
+            ("they may be lost",                              vec![],                   None,            due(10, false)),
+            ("they worked before it was first refused",       vec![],                   minutes_ago(0),  due(10, false)),
+            ("nothing is known of them",                      vec![AuthFailed; 3],      None,            due(10, false)),
+            ("they worked before it was refused",             vec![AuthFailed; 3],      minutes_ago(4),  due(10, false)),
+            ("they worked for others since",                  vec![AuthFailed; 3],      minutes_ago(2),  due(30, true)),
+            ("an older refusal was another matter",           vec![AuthFailed, Timeout], minutes_ago(2), due(10, false)),
+        ];
+        let policy = RetryPolicy { waits: vec![Duration::from_secs(30)], jitter: 0.0 };
+        for (why, before, worked_at, expected) in cases {
+            let delivery = tried(&before);
+            assert_eq!(
+                delivery.after(&report(AuthFailed, None), &policy, worked_at, NOW, 0.5),
+                expected,
+                "{why}"
+            );
+            let (used_up, spent) = (RetryPolicy { waits: vec![], jitter: 0.0 }, expected == due(30, true));
+            let next = delivery.after(&report(AuthFailed, None), &used_up, worked_at, NOW, 0.5);
+            assert_eq!(next == Next::Failed, spent, "{why}: with no tries left");
         }
     }
 }

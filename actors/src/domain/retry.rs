@@ -12,6 +12,9 @@ pub const WAIT_MAX: Duration = Duration::from_secs(8 * 24 * 3_600);
 /// The shortest wait before another try, so that `Retry-After: 0` is no busy loop.
 pub const WAIT_MIN: Duration = Duration::from_millis(100);
 
+/// The longest wait before another try with credentials that may be lost.
+pub const CONFIRM_WAIT: Duration = Duration::from_secs(10);
+
 /// The waits before the second, third, … try, and how far chance moves each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
@@ -30,27 +33,65 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// What follows a try that may be repeated, when `tries_used` were used up before it.
+    /// What follows a try that may be repeated, when `tries_used` were used up before it; `counts`: it
+    /// uses one up, too, and without any left it was the last.
     ///
     /// A destination that names its wait gets at least that and a little spread, together up to
-    /// [`RETRY_AFTER_MAX`], never less than the schedule says; and the try is not counted: being asked to slow
-    /// down is not a failure.
-    pub fn next(&self, tries_used: u32, retry_after: Option<Duration>, now: Timestamp, chance: f64) -> Next {
+    /// [`RETRY_AFTER_MAX`], never less than the schedule says.
+    pub fn next(
+        &self,
+        tries_used: u32,
+        counts: bool,
+        retry_after: Option<Duration>,
+        now: Timestamp,
+        chance: f64,
+    ) -> Next {
         let scheduled = self.waits.get(tries_used as usize).map(|wait| self.spread(*wait, chance));
-        match (retry_after, scheduled) {
-            (Some(asked), scheduled) => {
-                let spread = 1.0 + self.jitter.clamp(0.0, 1.0) * chance.clamp(0.0, 1.0);
-                let asked = asked.min(RETRY_AFTER_MAX).mul_f64(spread).min(RETRY_AFTER_MAX);
-                let wait = asked.max(scheduled.unwrap_or(WAIT_MIN)).clamp(WAIT_MIN, WAIT_MAX);
-                Next::Due { at: now.after(wait), counts: false }
-            }
-            (None, Some(wait)) => Next::Due { at: now.after(wait), counts: true },
-            (None, None) => Next::Failed,
+        if counts && scheduled.is_none() {
+            return Next::Failed;
         }
+        let asked = retry_after.map(|asked| {
+            let spread = 1.0 + self.jitter.clamp(0.0, 1.0) * chance.clamp(0.0, 1.0);
+            asked.min(RETRY_AFTER_MAX).mul_f64(spread).min(RETRY_AFTER_MAX)
+        });
+        let wait = asked.max(scheduled).unwrap_or(WAIT_MIN).clamp(WAIT_MIN, WAIT_MAX);
+        Next::Due { at: now.after(wait), counts }
+    }
+
+    /// What follows a try that says nothing of its delivery yet: another one soon, and none is used up.
+    pub fn confirm(&self, now: Timestamp, chance: f64) -> Next {
+        let wait = self.waits.first().map_or(CONFIRM_WAIT, |first| (*first).min(CONFIRM_WAIT));
+        Next::Due { at: now.after(self.spread(wait, chance)), counts: false }
     }
 
     fn spread(&self, wait: Duration, chance: f64) -> Duration {
         let factor = 1.0 + self.jitter.clamp(0.0, 1.0) * (2.0 * chance.clamp(0.0, 1.0) - 1.0);
         wait.mul_f64(factor).clamp(WAIT_MIN, WAIT_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_the_longer_of_what_is_scheduled_and_what_is_asked_for() {
+        let policy = RetryPolicy { waits: vec![Duration::from_secs(10); 2], jitter: 0.0 };
+        let due = |s: i64, counts| Next::Due { at: Timestamp(s * 1_000), counts };
+        #[rustfmt::skip]
+        let cases = [
+            // why                                            used  counts  asked for     expected
+            ("the schedule's wait",                           1,    true,   None,         due(10, true)),
+            ("the schedule is used up",                       2,    true,   None,         Next::Failed),
+            ("also when a wait is asked for",                 2,    true,   Some(5),      Next::Failed),
+            ("a wait that is asked for",                      0,    false,  Some(30),     due(30, false)),
+            ("never less than the schedule's",                0,    false,  Some(5),      due(10, false)),
+            ("beyond the schedule it goes on, uncounted",     2,    false,  Some(5),      due(5, false)),
+            ("nobody makes us wait for a week",               2,    false,  Some(604_800), due(86_400, false)),
+        ];
+        for (why, used, counts, asked_s, expected) in cases {
+            let asked = asked_s.map(Duration::from_secs);
+            assert_eq!(policy.next(used, counts, asked, Timestamp(0), 0.5), expected, "{why}");
+        }
     }
 }

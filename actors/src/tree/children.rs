@@ -4,7 +4,7 @@
 //! it passed on, the child those it handled, and only if they agree the child goes.
 
 use crate::domain::timestamp::Timestamp;
-use ractor::ActorRef;
+use ractor::{ActorId, ActorRef};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     hash::Hash,
@@ -36,6 +36,11 @@ impl Bell {
         !self.0.swap(true, Ordering::AcqRel)
     }
 
+    /// Whether somebody rang who was not heard yet.
+    pub fn rings(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
     /// Hears it: what comes from here on rings anew. To be called before looking.
     pub fn hear(&self) {
         self.0.swap(false, Ordering::AcqRel);
@@ -48,7 +53,31 @@ pub struct Child<Msg> {
     bell: Bell,
     /// Wakes passed on since it was started; the start is the first.
     wakes: u64,
-    falls: VecDeque<Instant>,
+    budget: Budget,
+}
+
+/// How often something may fall.
+#[derive(Debug, Default)]
+pub struct Budget(VecDeque<Instant>);
+
+impl Budget {
+    /// It fell. Tells what to do about it.
+    pub fn fell(&mut self) -> Fallen {
+        let now = Instant::now();
+        self.0.push_back(now);
+        self.0.retain(|fall| now.duration_since(*fall) < BUDGET_SPAN);
+        if self.0.len() > BUDGET {
+            self.0.clear();
+            self.0.push_back(now);
+            return Fallen::Quarantine;
+        }
+        let doublings = u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX).min(16);
+        Fallen::Restart(WAIT_FIRST * 2_u32.pow(doublings))
+    }
+
+    fn has_fallen(&self) -> bool {
+        !self.0.is_empty()
+    }
 }
 
 /// What is to be done about a child that fell.
@@ -60,9 +89,19 @@ pub enum Fallen {
     Quarantine,
 }
 
+impl Fallen {
+    /// How long until it is started again.
+    pub fn wait(self) -> Duration {
+        match self {
+            Self::Restart(wait) => wait,
+            Self::Quarantine => QUARANTINE,
+        }
+    }
+}
+
 impl<Msg> Default for Child<Msg> {
     fn default() -> Self {
-        Self { actor: None, bell: Bell::default(), wakes: 0, falls: VecDeque::new() }
+        Self { actor: None, bell: Bell::default(), wakes: 0, budget: Budget::default() }
     }
 }
 
@@ -85,12 +124,12 @@ impl<Msg: ractor::Message> Child<Msg> {
 
     /// Whether it fell and waits to be started again.
     pub fn is_down(&self) -> bool {
-        self.actor.is_none() && !self.falls.is_empty()
+        self.actor.is_none() && self.budget.has_fallen()
     }
 
-    /// Whether this actor is the child as it is now, and not an earlier life of it.
-    pub fn is(&self, id: ractor::ActorId) -> bool {
-        self.actor.as_ref().is_some_and(|actor| actor.get_id() == id)
+    /// Which actor it is as it is now, if it is up.
+    pub fn actor_id(&self) -> Option<ActorId> {
+        self.actor.as_ref().map(|actor| actor.get_id())
     }
 
     /// Passes a wake on, if it is up, unless one is on its way to it already.
@@ -124,16 +163,7 @@ impl<Msg: ractor::Message> Child<Msg> {
     /// It fell. Tells what to do about it.
     pub fn fell(&mut self) -> Fallen {
         self.actor = None;
-        let now = Instant::now();
-        self.falls.push_back(now);
-        self.falls.retain(|fall| now.duration_since(*fall) < BUDGET_SPAN);
-        if self.falls.len() > BUDGET {
-            self.falls.clear();
-            self.falls.push_back(now);
-            return Fallen::Quarantine;
-        }
-        let doublings = u32::try_from(self.falls.len() - 1).unwrap_or(u32::MAX).min(16);
-        Fallen::Restart(WAIT_FIRST * 2_u32.pow(doublings))
+        self.budget.fell()
     }
 }
 
@@ -155,6 +185,13 @@ impl<Id: Copy + Ord + Hash> Waiting<Id> {
         self.remove(id);
         self.by_due.insert((due, id));
         self.due.insert(id, due);
+    }
+
+    /// `id` is to be woken at `due` at the latest.
+    pub fn insert_earlier(&mut self, id: Id, due: Timestamp) {
+        if self.due.get(&id).is_none_or(|known| due < *known) {
+            self.insert(id, due);
+        }
     }
 
     /// `id` need not be woken.

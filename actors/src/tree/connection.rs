@@ -6,51 +6,45 @@
 
 use super::{
     Context, WINDOW,
+    attempt::{Attempt, Finished, Landed, Line, Started},
     children::Bell,
+    credentials::Credentials,
+    hand::Hand,
     named,
-    pace::{Breaker, Limiter, Turn},
+    pace::{Breaker, Limiter, Rate, Turn},
+    share::Share,
     workspace,
 };
 use crate::{
-    destinations::{Prepared, outgoing::Outgoing},
     domain::{
         connection::{Connection, InactiveReason},
         delivery::{Next, Outcome, Report},
-        ids::{ConnectionId, DeliveryId, WorkspaceId},
-        retry::{RetryPolicy, WAIT_MAX},
+        ids::{ConnectionId, WorkspaceId},
+        retry::{RETRY_AFTER_MAX, RetryPolicy},
         timestamp::Timestamp,
     },
-    store::{Attempted, Begun, Change, DueEntry, Pace, Scope, StoreError, Work},
+    store::{Attempted, Change, DueEntry, Pace, Scope, StoreError, Work},
 };
-use futures_util::FutureExt;
-use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::{
-    collections::{HashMap, VecDeque},
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinHandle, JoinSet},
     time::Instant,
 };
 use tracing::{debug, error, info, warn};
 
-/// Refused credentials in a row before the connection is taken to have lost them.
-pub const AUTH_FAILURES_MAX: u32 = 3;
 /// Deliveries called off at a time once their connection is gone.
 const CANCEL_BATCH: usize = 256;
 /// The pause of a connection that was told to slow down without being told for how long.
 const RATE_LIMITED_WAIT: Duration = Duration::from_secs(1);
 /// The wait before another look when a connection cannot be made ready.
 const UNREADY_WAIT: Duration = Duration::from_secs(30);
+/// The wait before another look when others have most of what may be in flight.
+const SHARE_WAIT: Duration = Duration::from_millis(250);
+/// Due, whatever the time is.
+const AT_ONCE: Timestamp = Timestamp(0);
 
 pub struct ConnectionActor;
-
-/// What is in flight, where the parent can see it when the actor is gone.
-pub type Hand = Arc<Mutex<HashMap<DeliveryId, DueEntry>>>;
 
 /// What its parent passes to start it.
 pub struct Args {
@@ -59,41 +53,29 @@ pub struct Args {
     pub parent: ActorRef<workspace::Msg>,
     pub bell: Bell,
     /// The workspace's share of attempts.
-    pub share: Arc<Semaphore>,
+    pub share: Share,
     pub hand: Hand,
-    /// One of the deliveries may be poison: take them one by one, so that it is found.
-    pub one_at_a_time: bool,
     pub ctx: Context,
 }
 
 /// What it keeps between messages. Dropping it aborts its attempts.
 pub struct State {
     args: Args,
-    line: Option<Line>,
+    line: Option<Arc<Line>>,
+    /// Outlives the line: a change of something else must not hand out an attempt.
+    limiter: Option<Limiter>,
     window: VecDeque<DueEntry>,
-    /// When what is not in the window is due.
+    /// Tried first and one by one: one of them may have made an earlier life fall.
+    suspects: VecDeque<DueEntry>,
+    /// When something may be due that is not in the window.
     next_due: Option<Timestamp>,
-    /// The window may be refilled: something is due that was not read.
-    may_be_due: bool,
     breaker: Breaker,
+    credentials: Credentials,
     paused_until: Option<Timestamp>,
-    auth_failures: u32,
     attempts: JoinSet<()>,
-    /// One attempt that needs none of the workspace's share.
-    own: Arc<Semaphore>,
     timer: Option<(Instant, JoinHandle<()>)>,
     idle_since: Instant,
     wakes: u64,
-}
-
-/// The connection, made ready to deliver.
-struct Line {
-    connection: Connection,
-    prepared: Arc<dyn Prepared>,
-    limiter: Option<Limiter>,
-    retry: Arc<RetryPolicy>,
-    timeout: Duration,
-    max_in_flight: usize,
 }
 
 pub enum Msg {
@@ -107,29 +89,6 @@ pub enum Msg {
     AttemptFinished(Box<Finished>),
 }
 
-/// An attempt that came back.
-pub struct Finished {
-    entry: DueEntry,
-    result: Landed,
-    /// Given back once the result is on record: a drain waits for that.
-    _slots: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
-}
-
-enum Landed {
-    Reported {
-        work: Box<Work>,
-        started_at: Timestamp,
-        report: Report,
-        /// The policy it was begun with: the connection may have another by now, or none.
-        retry: Arc<RetryPolicy>,
-    },
-    /// It was not due any more, or the server is going down.
-    Withdrawn,
-    /// The connection is not as it was.
-    ConnectionChanged,
-    StoreFailed(StoreError),
-}
-
 impl Actor for ConnectionActor {
     type Arguments = Args;
     type State = State;
@@ -137,19 +96,20 @@ impl Actor for ConnectionActor {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         myself.cast(Msg::Wake)?;
+        args.ctx.faults.at("connection.start");
         args.ctx.store.release(args.id).await;
-        args.hand.lock().clear();
+        let suspects = args.hand.empty();
         Ok(State {
             args,
             line: None,
+            limiter: None,
             window: VecDeque::new(),
+            suspects: suspects.into(),
             next_due: None,
-            may_be_due: true,
             breaker: Breaker::default(),
+            credentials: Credentials::default(),
             paused_until: None,
-            auth_failures: 0,
             attempts: JoinSet::new(),
-            own: Arc::new(Semaphore::new(1)),
             timer: None,
             idle_since: Instant::now(),
             wakes: 0,
@@ -163,51 +123,83 @@ impl Actor for ConnectionActor {
         msg: Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match msg {
-            Msg::Wake => {
-                state.args.bell.hear();
-                (state.wakes, state.may_be_due) = (state.wakes + 1, true);
-            }
-            Msg::Changed => {
-                (state.wakes, state.may_be_due, state.line) = (state.wakes + 1, true, None);
-                state.window.clear();
-            }
-            Msg::Tick => (state.timer, state.may_be_due) = (None, true),
-            Msg::AttemptFinished(finished) => state.attempt_finished(*finished).await?,
+        let handled = state.handle(&myself, msg).await;
+        if let Err(Fall::Store(StoreError::Unavailable(_) | StoreError::Fenced)) = &handled {
+            // That the store takes nothing for now is no delivery's fault, whatever is in hand.
+            state.args.hand.clear();
         }
-        state.go_on(&myself).await
+        Ok(handled?)
     }
 }
 
+/// Why it must be started again.
+#[derive(Debug, thiserror::Error)]
+enum Fall {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the code around an attempt panicked")]
+    Panicked,
+}
+
 impl State {
+    async fn handle(&mut self, myself: &ActorRef<Msg>, msg: Msg) -> Result<(), Fall> {
+        match msg {
+            Msg::Wake => {
+                self.args.bell.hear();
+                (self.wakes, self.next_due) = (self.wakes + 1, Some(AT_ONCE));
+            }
+            Msg::Changed => {
+                self.wakes += 1;
+                self.read_again();
+            }
+            Msg::Tick => self.timer = None,
+            Msg::AttemptFinished(finished) => self.attempt_finished(*finished).await?,
+        }
+        self.go_on(myself).await
+    }
+
+    /// What is known of the connection, and of what is due, is out of date.
+    fn read_again(&mut self) {
+        (self.line, self.next_due) = (None, Some(AT_ONCE));
+        self.window.clear();
+    }
+
     /// Starts what may be started now, and arms the timer for the rest.
-    async fn go_on(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+    async fn go_on(&mut self, myself: &ActorRef<Msg>) -> Result<(), Fall> {
         if self.args.ctx.is_draining() {
             return Ok(());
         }
-        if self.line.is_none() && !self.load().await? {
-            self.leave_if_idle(myself, true);
-            return Ok(());
-        }
+        let line = match &self.line {
+            Some(line) => line.clone(),
+            None => match self.load().await? {
+                Some(line) => line,
+                None => {
+                    self.leave_if_idle(myself, true);
+                    return Ok(());
+                }
+            },
+        };
         loop {
-            match self.allowed() {
+            match self.may_start(&line) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()), // an attempt that comes back goes on
                 Err(wait) => {
                     self.arm(myself, Instant::now() + wait);
                     self.leave_until_unpaused(myself, wait);
                     return Ok(());
                 }
-                Ok(0) => return Ok(()), // an attempt that comes back goes on
-                Ok(_) => {}
             }
-            let Some(entry) = self.next_entry().await? else { break };
-            if let Some(Err(wait)) =
-                self.line.as_ref().and_then(|line| line.limiter.as_ref()).map(Limiter::take)
-            {
-                self.window.push_front(entry);
+            if !self.has_next().await? {
+                break;
+            }
+            if let Some(Err(wait)) = self.limiter.as_ref().map(Limiter::take) {
                 self.arm(myself, Instant::now() + wait);
                 return Ok(());
             }
-            self.start(myself, entry);
+            let next = self.suspects.pop_front().or_else(|| self.window.pop_front());
+            if let Some(entry) = next {
+                self.start(myself, &line, entry);
+            }
         }
         if let Some(due) = self.next_due {
             let wait = self.args.ctx.until(due).min(self.args.ctx.settings.idle_after);
@@ -217,137 +209,152 @@ impl State {
         Ok(())
     }
 
-    /// Reads the connection and makes it ready. `false`: it takes no deliveries now.
-    async fn load(&mut self) -> Result<bool, ActorProcessingErr> {
+    /// Reads the connection and makes it ready. `None`: it takes no deliveries now.
+    async fn load(&mut self) -> Result<Option<Arc<Line>>, StoreError> {
         let Args { id, workspace_id, ctx, .. } = &self.args;
-        let (id, workspace_id) = (*id, *workspace_id);
-        let Some(connection) = ctx.store.connection(Scope::Workspace(workspace_id), id).await? else {
-            self.call_off().await?;
-            return Ok(false);
-        };
+        ctx.faults.at("connection.load");
         self.next_due = None;
+        let Some(connection) = ctx.store.connection(Scope::Workspace(*workspace_id), *id).await? else {
+            self.call_off().await?;
+            return Ok(None);
+        };
         if !connection.takes_deliveries() {
-            return Ok(false);
+            return Ok(None);
         }
         let prepared = match ctx.preparer.prepare(&connection).await {
             Ok(prepared) => prepared,
             Err(reason) => {
-                error!(workspace_id = named(workspace_id), connection_id = %id, %reason, "connection is not usable; its deliveries wait");
+                error!(workspace_id = named(*workspace_id), connection_id = %id, %reason, "connection is not usable; its deliveries wait");
                 self.next_due = Some(ctx.clock.now().after(UNREADY_WAIT));
-                return Ok(false);
+                return Ok(None);
             }
         };
-        self.paused_until = ctx.store.pace(id).await?.paused_until;
+        self.paused_until = ctx.store.pace(*id).await?.paused_until;
         let (policy, settings) = (&connection.policy, &ctx.settings);
-        let limiter = policy.rate_per_second.map(|rate| Limiter::new(rate, policy.burst.unwrap_or(1)));
+        let rate =
+            policy.rate_per_second.map(|per_second| Rate { per_second, burst: policy.burst.unwrap_or(1) });
+        if self.limiter.as_ref().map(Limiter::rate) != rate {
+            self.limiter = rate.map(Limiter::new);
+        }
         let waits =
             policy.retry.as_ref().map(|waits| waits.iter().map(|ms| Duration::from_millis(*ms)).collect());
         let retry =
             RetryPolicy { waits: waits.unwrap_or_else(|| settings.retry.waits.clone()), ..settings.retry };
-        let retry = Arc::new(retry);
         let max_in_flight = policy.max_in_flight.unwrap_or(settings.max_in_flight).max(1) as usize;
         let timeout = policy.timeout(settings.timeout);
-        self.line = Some(Line { connection, prepared, limiter, retry, timeout, max_in_flight });
-        Ok(true)
+        self.credentials.are_of(connection.version);
+        self.next_due = Some(AT_ONCE);
+        let line = Arc::new(Line { connection, prepared, retry, timeout, max_in_flight });
+        Ok(Some(self.line.insert(line).clone()))
     }
 
     /// The connection is gone: calls off what waits for it.
-    async fn call_off(&mut self) -> Result<(), StoreError> {
+    async fn call_off(&self) -> Result<(), StoreError> {
         let Args { id, workspace_id, ctx, .. } = &self.args;
         loop {
             let now = ctx.clock.now();
             if ctx.store.cancel_queued(ctx.fence, *workspace_id, *id, now, CANCEL_BATCH).await? < CANCEL_BATCH
             {
-                self.next_due = None;
                 return Ok(());
             }
         }
     }
 
-    /// How many more attempts may start now, or how long to wait.
-    fn allowed(&mut self) -> Result<usize, Duration> {
-        let now = self.args.ctx.clock.now();
-        self.paused_until = self.paused_until.filter(|until| *until > now);
+    /// Whether one more attempt may start now, or how long to wait before that is known.
+    fn may_start(&mut self, line: &Line) -> Result<bool, Duration> {
         if let Some(until) = self.paused_until {
-            return Err(self.args.ctx.until(until));
-        }
-        let max = self.line.as_ref().map_or(0, |line| line.max_in_flight);
-        let max = if self.args.one_at_a_time { max.min(1) } else { max };
-        let allowed = self.breaker.allows(max).map_err(|until| until - Instant::now())?;
-        Ok(allowed.saturating_sub(self.args.hand.lock().len()))
-    }
-
-    async fn next_entry(&mut self) -> Result<Option<DueEntry>, StoreError> {
-        let Args { id, workspace_id, ctx, .. } = &self.args;
-        if self.window.is_empty() && self.may_be_due {
-            let now = ctx.clock.now();
-            let mut page = ctx.store.due(*workspace_id, *id, now, WINDOW).await?;
-            if page.next.is_some_and(|next| next > now.after(WAIT_MAX)) && page.entries.is_empty() {
-                // Later than any wait there is: from a clock that was wrong. Now, then.
-                page = ctx.store.due(*workspace_id, *id, Timestamp(i64::MAX), WINDOW).await?;
+            if until > self.args.ctx.clock.now() {
+                return Err(self.args.ctx.until(until));
             }
-            self.may_be_due = page.next.is_some_and(|next| next <= now);
-            self.next_due = page.next.filter(|next| *next > now);
-            let hand = self.args.hand.lock();
-            self.window
-                .extend(page.entries.into_iter().filter(|entry| !hand.contains_key(&entry.delivery_id)));
+            self.paused_until = None;
         }
-        Ok(self.window.pop_front())
+        let (in_flight, has_suspects) = self.args.hand.count();
+        let max = if has_suspects { 1 } else { self.credentials.allow(line.max_in_flight) };
+        let allowed = self.breaker.allows(max).map_err(|until| until - Instant::now())?;
+        if in_flight >= allowed {
+            return Ok(false);
+        }
+        if self.args.share.allows(in_flight) { Ok(true) } else { Err(SHARE_WAIT) }
     }
 
-    fn start(&mut self, myself: &ActorRef<Msg>, entry: DueEntry) {
-        let Some(line) = &self.line else { return };
-        self.breaker.started();
-        self.args.hand.lock().insert(entry.delivery_id, entry);
-        let attempt = AttemptTask {
-            id: self.args.id,
-            workspace_id: self.args.workspace_id,
-            own: self.own.clone(),
+    /// Whether there is something to start, after a look in the store if need be.
+    async fn has_next(&mut self) -> Result<bool, StoreError> {
+        let Args { id, workspace_id, ctx, hand, .. } = &self.args;
+        if self.suspects.is_empty() && self.window.is_empty() {
+            let now = ctx.clock.now();
+            if self.next_due.is_some_and(|due| due <= now) {
+                // Those in hand that are not taken up yet are in the queue still.
+                let limit = WINDOW + hand.count().0;
+                let page = ctx.store.due(*workspace_id, *id, now, limit).await?;
+                self.next_due = page.next;
+                self.window.extend(hand.without(page.entries));
+            }
+        }
+        Ok(!self.suspects.is_empty() || !self.window.is_empty())
+    }
+
+    fn start(&mut self, myself: &ActorRef<Msg>, line: &Arc<Line>, entry: DueEntry) {
+        let slot = self.args.share.take(self.args.hand.take(entry));
+        let attempt = Attempt {
+            entry,
+            line: line.clone(),
+            started: Started { spell: self.breaker.started(), known: self.credentials.known() },
             share: self.args.share.clone(),
+            slot,
             ctx: self.args.ctx.clone(),
-            version: line.connection.version,
-            prepared: line.prepared.clone(),
-            retry: line.retry.clone(),
-            timeout: line.timeout,
         };
         let myself = myself.clone();
         self.attempts.spawn(async move {
-            let finished = attempt.run(entry).await;
+            let finished = attempt.run().await;
             // Nobody is left to tell only when the actor is gone, and then this task with it.
             let _ = myself.cast(Msg::AttemptFinished(Box::new(finished)));
         });
     }
 
-    async fn attempt_finished(&mut self, finished: Finished) -> Result<(), ActorProcessingErr> {
+    async fn attempt_finished(&mut self, finished: Finished) -> Result<(), Fall> {
         while self.attempts.try_join_next().is_some() {}
         self.idle_since = Instant::now();
         self.args.ctx.faults.at("connection.attempt_finished");
-        match finished.result {
-            Landed::Reported { work, started_at, report, retry } => {
-                self.record(&work, started_at, report, &retry).await?;
+        let Finished { entry, line, started, landed, _slot } = finished;
+        match landed {
+            Landed::Reported { work, started_at, report } => {
+                self.record(&line, started, &work, started_at, report).await?;
             }
-            Landed::Withdrawn => self.breaker.withdrawn(),
+            Landed::Withdrawn => self.breaker.withdrawn(started.spell),
             Landed::ConnectionChanged => {
-                self.breaker.withdrawn();
-                (self.line, self.may_be_due) = (None, true);
-                self.window.clear();
+                self.breaker.withdrawn(started.spell);
+                // Read as it is now, it need not be read again; what was not taken up is in the store.
+                let is_known = self.line.as_ref().is_some_and(|now| !Arc::ptr_eq(now, &line));
+                if is_known {
+                    self.next_due = Some(AT_ONCE);
+                } else {
+                    self.read_again();
+                }
             }
             Landed::StoreFailed(err) => return Err(err.into()),
+            Landed::Panicked => return Err(Fall::Panicked),
         }
-        self.args.hand.lock().remove(&finished.entry.delivery_id);
+        self.args.hand.landed(entry.delivery_id);
         Ok(())
     }
 
     async fn record(
         &mut self,
+        line: &Line,
+        started: Started,
         work: &Work,
         started_at: Timestamp,
         report: Report,
-        retry: &RetryPolicy,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<(), StoreError> {
         let Args { id, workspace_id, ctx, .. } = &self.args;
         let (now, delivery) = (ctx.clock.now(), &work.delivery);
-        let next = delivery.after(&report, retry, now, rand::random());
+        let next = delivery.after(
+            &report,
+            &line.retry,
+            self.credentials.worked_at(started.known),
+            now,
+            rand::random(),
+        );
         let (outcome, number, elapsed) = (report.outcome, delivery.attempt_count + 1, now.since(started_at));
         let elapsed_ms = elapsed.as_millis();
         metrics::counter!("weft_attempts_total", "outcome" => outcome.as_str(), "destination" => delivery.destination.clone()).increment(1);
@@ -369,28 +376,36 @@ impl State {
             next,
         };
         ctx.store.record_attempts(ctx.fence, *workspace_id, vec![attempted]).await?;
+        ctx.faults.at("connection.recorded");
         if let Next::Due { at, .. } = next {
             self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
         }
-        self.learn(outcome, report.retry_after, now).await?;
-        Ok(())
+        if self.credentials.are_those_of(started.known) {
+            self.learn(line, started, work, outcome, report.retry_after, now).await
+        } else {
+            // What the connection was before says nothing about what it is.
+            self.breaker.withdrawn(started.spell);
+            Ok(())
+        }
     }
 
     /// What an outcome says about the destination as a whole.
     async fn learn(
         &mut self,
+        line: &Line,
+        started: Started,
+        work: &Work,
         outcome: Outcome,
         retry_after: Option<Duration>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let max = self.line.as_ref().map_or(1, |line| line.max_in_flight);
         let turn = if outcome.is_destination_down() {
-            self.breaker.failed(rand::random())
+            self.breaker.failed(started.spell, rand::random())
         } else if outcome == Outcome::InternalError || outcome == Outcome::MappingError {
-            self.breaker.withdrawn(); // says nothing about the destination
+            self.breaker.withdrawn(started.spell); // says nothing about the destination
             None
         } else {
-            self.breaker.answered(max)
+            self.breaker.answered(started.spell, line.max_in_flight)
         };
         let Args { id, workspace_id, ctx, .. } = &self.args;
         match turn {
@@ -403,37 +418,33 @@ impl State {
             None => {}
         }
         match outcome {
+            Outcome::Delivered => self.credentials.worked(now),
             Outcome::RateLimited => {
-                let until = now.after(retry_after.unwrap_or(RATE_LIMITED_WAIT));
+                let until = now.after(retry_after.unwrap_or(RATE_LIMITED_WAIT).min(RETRY_AFTER_MAX));
                 if self.paused_until.is_none_or(|paused| paused < until) {
                     self.paused_until = Some(until);
                     ctx.store.record_pace(ctx.fence, *id, Pace { paused_until: Some(until) }).await?;
                 }
             }
-            Outcome::AuthFailed => {
-                self.auth_failures += 1;
-                if self.auth_failures >= AUTH_FAILURES_MAX {
-                    self.inactivate(now).await?;
-                }
+            Outcome::AuthFailed if work.delivery.is_to_blame(self.credentials.worked_at(started.known)) => {}
+            Outcome::AuthFailed if self.credentials.refused(started.known) => {
+                self.inactivate(&line.connection, now).await?;
             }
-            Outcome::Delivered => self.auth_failures = 0,
             _ => {}
         }
         Ok(())
     }
 
     /// The destination refuses our credentials: nothing more is sent until a person mends that.
-    async fn inactivate(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.auth_failures = 0;
-        let Some(line) = self.line.take() else { return Ok(()) };
-        self.window.clear();
+    async fn inactivate(&mut self, connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
+        self.read_again();
         let Args { id, workspace_id, ctx, .. } = &self.args;
         warn!(workspace_id = named(*workspace_id), connection_id = %id, "credentials are refused: the connection is inactive, its deliveries wait");
         let change = Change::UpdateConnection(Connection {
             inactive: Some(InactiveReason::AuthenticationInvalid),
-            version: line.connection.version + 1,
+            version: connection.version + 1,
             updated_at: now,
-            ..line.connection
+            ..connection.clone()
         });
         match ctx.store.configure(ctx.fence, change).await {
             // Somebody changed it meanwhile, perhaps its credentials: they get their chance.
@@ -470,15 +481,17 @@ impl State {
     /// Asks the parent to be put away, if there is nothing to do for a while. A connection that
     /// takes no deliveries need not wait for that.
     fn leave_if_idle(&mut self, myself: &ActorRef<Msg>, at_once: bool) {
+        // A limiter made anew hands out an attempt: it goes when it would have had one again.
         let idle_after = self.args.ctx.settings.idle_after;
-        if !self.args.hand.lock().is_empty() || !self.window.is_empty() {
+        let stays = self.limiter.as_ref().map_or(idle_after, |limiter| limiter.memory().max(idle_after));
+        if self.args.hand.count().0 > 0 || !self.window.is_empty() {
             return;
         }
         let soon = self.args.ctx.clock.now().after(idle_after);
         if !at_once && self.next_due.is_some_and(|due| due <= soon) {
             return;
         }
-        if at_once || self.idle_since.elapsed() >= idle_after {
+        if at_once || self.idle_since.elapsed() >= stays {
             let (id, handled, next_due) = (self.args.id, self.wakes, self.next_due);
             let _ = self.args.parent.cast(workspace::Msg::ConnectionIdle { id, handled, next_due });
         }
@@ -491,79 +504,5 @@ impl Drop for State {
         if let Some((_, timer)) = self.timer.take() {
             timer.abort();
         }
-    }
-}
-
-/// What one attempt needs of its actor.
-struct AttemptTask {
-    id: ConnectionId,
-    workspace_id: WorkspaceId,
-    own: Arc<Semaphore>,
-    share: Arc<Semaphore>,
-    ctx: Context,
-    version: u64,
-    prepared: Arc<dyn Prepared>,
-    retry: Arc<RetryPolicy>,
-    timeout: Duration,
-}
-
-impl AttemptTask {
-    async fn run(&self, entry: DueEntry) -> Finished {
-        let Some(slots) = self.slots().await else {
-            return Finished { entry, result: Landed::Withdrawn, _slots: None };
-        };
-        Finished { entry, result: self.attempt(entry).await, _slots: Some(slots) }
-    }
-
-    /// First the connection's own or one of the workspace's share, then one of all: siblings that hang leave
-    /// every connection one attempt, and a workspace waits for itself before it makes others wait.
-    async fn slots(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let first = tokio::select! {
-            biased;
-            own = self.own.clone().acquire_owned() => own,
-            shared = self.share.clone().acquire_owned() => shared,
-        };
-        Some((first.ok()?, self.ctx.slot().await?))
-    }
-
-    async fn attempt(&self, entry: DueEntry) -> Landed {
-        let ctx = &self.ctx;
-        if ctx.is_draining() {
-            return Landed::Withdrawn;
-        }
-        let begun = ctx.store.begin(ctx.fence, self.workspace_id, self.id, self.version, entry).await;
-        let work = match begun {
-            Ok(Begun::Work(work)) => work,
-            Ok(Begun::NotDue) => return Landed::Withdrawn,
-            Ok(Begun::ConnectionChanged) => return Landed::ConnectionChanged,
-            Err(err) => return Landed::StoreFailed(err),
-        };
-        let started_at = ctx.clock.now();
-        let out = Outgoing {
-            event: &work.event,
-            payload: &work.payload,
-            delivery_id: work.delivery.id,
-            attempt: work.delivery.attempt_count + 1,
-            sent_at: started_at,
-            action: &work.delivery.action,
-            timeout: self.timeout,
-        };
-        let deliver = AssertUnwindSafe(self.prepared.deliver(&out, &ctx.http)).catch_unwind();
-        let report = deliver.await.unwrap_or_else(|_| {
-            error!(workspace_id = named(self.workspace_id), connection_id = %self.id, delivery_id = %work.delivery.id, "the destination's code panicked");
-            internal_error("an error in Weft's own code; it was reported to the server's log")
-        });
-        Landed::Reported { work, started_at, report, retry: self.retry.clone() }
-    }
-}
-
-/// The report of an attempt that failed by our own fault.
-pub fn internal_error(message: &str) -> Report {
-    Report {
-        outcome: Outcome::InternalError,
-        http_status: None,
-        message: message.to_owned(),
-        retry_after: None,
-        response: None,
     }
 }

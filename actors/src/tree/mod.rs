@@ -14,17 +14,24 @@
 //! | Rule | the same; meanwhile events stay unrouted in the store |
 //! | Workspace | its children end with it; Root starts it again after a growing wait |
 //! | Retention | Root starts it again |
-//! | Root | nothing supervises it: the process ends, and whoever runs it starts it anew |
+//! | Root | nothing supervises it: the process ends, and whoever runs it starts it anew. It asks a store that fails again before it falls |
+//!
+//! Who is quarantined is told by a gauge and, for connections and rules, by the API.
 //!
 //! Messages wake, the store carries: no message holds the only copy of work. A start, a restart
 //! and a wake are one path: ask the store what is due.
 
+mod attempt;
 mod children;
 mod connection;
+mod credentials;
+mod hand;
 mod pace;
+mod quarantine;
 mod retention;
 mod root;
 mod rule;
+mod share;
 mod workspace;
 
 pub use root::Tree;
@@ -37,6 +44,8 @@ use crate::{
     transport::Http,
 };
 use async_trait::async_trait;
+use quarantine::Quarantine;
+use share::Slots;
 use std::{
     sync::{
         Arc,
@@ -44,12 +53,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Attempts in flight at a time, over all workspaces.
-pub const IN_FLIGHT_MAX: usize = 4_096;
-/// Attempts in flight at a time for one workspace.
-pub const IN_FLIGHT_PER_WORKSPACE_MAX: usize = 256;
 /// Due deliveries a connection reads at a time, and events a rule actor does.
 pub const WINDOW: usize = 64;
 
@@ -74,7 +78,10 @@ pub struct World {
     pub preparer: Arc<dyn Preparer>,
     pub faults: Faults,
     pub settings: Settings,
-    slots: Arc<Semaphore>,
+    /// All attempts that may be in flight.
+    pub slots: Slots,
+    /// Who is left down for a while.
+    pub quarantine: Quarantine,
     draining: AtomicBool,
 }
 
@@ -115,6 +122,16 @@ pub trait Preparer: Send + Sync + 'static {
 }
 
 /// Named places where a test may make something go wrong. A server has none.
+///
+/// | place | where |
+/// | --- | --- |
+/// | `root.wake` | events were accepted |
+/// | `retention.retain` | it is time to forget |
+/// | `workspace.wake`, `workspace.routed`, `workspace.tick` | as the message comes in |
+/// | `rule.route`, `rule.judge`, `rule.record`, `rule.recorded` | before reading, for each event, and around the transaction |
+/// | `connection.start`, `connection.load` | before it lets go of an earlier life's attempts; before it is made ready |
+/// | `connection.begin` | in the task of an attempt, before it is taken up |
+/// | `connection.attempt_finished`, `connection.recorded` | around the record of an attempt |
 #[derive(Clone, Default)]
 pub struct Faults(Option<Script>);
 
@@ -144,9 +161,11 @@ impl Context {
         faults: Faults,
         settings: Settings,
     ) -> Self {
-        let (fence, slots) = (store.fence(), Arc::new(Semaphore::new(IN_FLIGHT_MAX)));
+        let (fence, slots, quarantine) = (store.fence(), Slots::default(), Quarantine::default());
         let draining = AtomicBool::new(false);
-        Self(Arc::new(World { store, fence, clock, http, preparer, faults, settings, slots, draining }))
+        let world =
+            World { store, fence, clock, http, preparer, faults, settings, slots, quarantine, draining };
+        Self(Arc::new(world))
     }
 }
 
@@ -161,15 +180,10 @@ impl World {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// The right to one attempt, waiting in turn for it.
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        self.slots.clone().acquire_owned().await.ok()
-    }
-
-    /// Returns when no attempt is in flight any more.
-    async fn all_landed(&self) {
-        let all = u32::try_from(IN_FLIGHT_MAX).unwrap_or(u32::MAX);
-        drop(self.slots.acquire_many(all).await);
+    /// Leaves somebody down who fell too often.
+    fn hold(&self, who: quarantine::Who) {
+        let now = self.clock.now();
+        self.quarantine.hold(who, now.after(children::QUARANTINE), now);
     }
 
     /// How long until `moment`, at least a millisecond, so that a timer never spins.

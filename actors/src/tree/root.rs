@@ -2,8 +2,9 @@
 
 use super::{
     Context,
-    children::{Child, Fallen, QUARANTINE, Waiting},
+    children::{Budget, Child, Fallen, Waiting},
     named,
+    quarantine::Who,
     retention::{self, RetentionActor},
     workspace::{self, WorkspaceActor},
 };
@@ -12,17 +13,19 @@ use crate::domain::{
     timestamp::Timestamp,
 };
 use parking_lot::Mutex;
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// Unfinished workspaces read from the store at a time.
 const RECOVERY_BATCH: usize = 1_000;
+/// How long a tree that is told to stop may take to put its actors away.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// The running tree. The only way in: wake it, or drain it.
 pub struct Tree {
@@ -58,9 +61,26 @@ impl Tree {
         }
     }
 
-    /// A connection, or what waits for it, was changed by a person.
+    /// A connection was changed by a person, or deleted.
     pub fn connection_changed(&self, workspace: WorkspaceId, connection: ConnectionId) {
-        let _ = self.root.cast(Msg::Changed(workspace, connection));
+        let _ = self.root.cast(Msg::Pass(workspace, workspace::Msg::Changed(connection)));
+    }
+
+    /// A delivery of this connection was made due by a person.
+    pub fn queued(&self, workspace: WorkspaceId, connection: ConnectionId) {
+        let _ = self.root.cast(Msg::Pass(workspace, workspace::Msg::Queued(connection)));
+    }
+
+    /// Until when a workspace's events stay unrouted because it fell too often; `None`: they do not.
+    pub fn routing_paused_until(&self, workspace: WorkspaceId) -> Option<Timestamp> {
+        let who = [Who::Rule(workspace), Who::Workspace(workspace)];
+        self.ctx.quarantine.until(&who, self.ctx.clock.now())
+    }
+
+    /// Until when a connection is left alone because it fell too often; `None`: it is not.
+    pub fn quarantined_until(&self, workspace: WorkspaceId, connection: ConnectionId) -> Option<Timestamp> {
+        let who = [Who::Connection(connection), Who::Workspace(workspace)];
+        self.ctx.quarantine.until(&who, self.ctx.clock.now())
     }
 
     /// Returns when the tree has ended, which it does only when the root fell or was drained.
@@ -80,11 +100,13 @@ impl Tree {
     /// come back in time is tried again after the next start.
     pub async fn drain(&self, patience: Duration) {
         self.ctx.start_draining();
-        if tokio::time::timeout(patience, self.ctx.all_landed()).await.is_err() {
+        if tokio::time::timeout(patience, self.ctx.slots.all_landed()).await.is_err() {
             info!("gave up what was still in flight; it is tried again after the next start");
         }
         self.root.stop(None);
-        self.ended().await;
+        if tokio::time::timeout(STOP_MAX, self.ended()).await.is_err() {
+            warn!("an actor does not stop; the store closes without waiting for it");
+        }
     }
 }
 
@@ -100,15 +122,19 @@ struct State {
     rung: Rung,
     retention: Child<retention::Msg>,
     workspaces: HashMap<WorkspaceId, Child<workspace::Msg>>,
+    /// Whose actor each is that is up.
+    names: HashMap<ActorId, WorkspaceId>,
     /// Workspaces put away with something due later.
     waiting: Waiting<WorkspaceId>,
+    /// How often the store may fail to say what is unfinished.
+    budget: Budget,
 }
 
 pub enum Msg {
     /// Events were accepted for this workspace.
     Wake(WorkspaceId),
-    /// A connection of this workspace, or its queue, was changed by a person.
-    Changed(WorkspaceId, ConnectionId),
+    /// A workspace is to be told this.
+    Pass(WorkspaceId, workspace::Msg),
     /// A workspace that fell has waited long enough.
     Restart(WorkspaceId),
     /// Retention fell and has waited long enough.
@@ -135,7 +161,9 @@ impl Actor for RootActor {
             rung: args.rung,
             retention: Child::default(),
             workspaces: HashMap::new(),
+            names: HashMap::new(),
             waiting: Waiting::default(),
+            budget: Budget::default(),
         })
     }
 
@@ -148,14 +176,13 @@ impl Actor for RootActor {
         match msg {
             Msg::Wake(id) => {
                 state.rung.lock().remove(&id);
-                state.wake(&myself, id, workspace::Msg::Wake).await?;
+                state.ctx.faults.at("root.wake");
+                state.wake(&myself, id, workspace::Msg::Wake).await;
             }
-            Msg::Changed(id, connection) => {
-                state.wake(&myself, id, workspace::Msg::Changed(connection)).await?
-            }
-            Msg::Restart(id) => state.start(&myself, id).await?,
-            Msg::RestartRetention => state.start_retention(&myself).await?,
-            Msg::Tick => state.tick(&myself).await?,
+            Msg::Pass(id, msg) => state.wake(&myself, id, msg).await,
+            Msg::Restart(id) => state.start(&myself, id).await,
+            Msg::RestartRetention => state.start_retention(&myself).await,
+            Msg::Tick => state.tick(&myself).await,
             Msg::Recover(after) => state.recover(&myself, after).await?,
             Msg::WorkspaceIdle { id, handled, next_due } => state.workspace_idle(id, handled, next_due),
         }
@@ -170,10 +197,10 @@ impl Actor for RootActor {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(cell, err) => {
-                state.child_fell(&myself, cell.get_id(), &err.to_string())
+                state.child_ended(&myself, cell.get_id(), &err.to_string())
             }
             SupervisionEvent::ActorTerminated(cell, _, _) => {
-                state.child_fell(&myself, cell.get_id(), "it ended")
+                state.child_ended(&myself, cell.get_id(), "it ended")
             }
             _ => {}
         }
@@ -182,19 +209,13 @@ impl Actor for RootActor {
 }
 
 impl State {
-    async fn wake(
-        &mut self,
-        myself: &ActorRef<Msg>,
-        id: WorkspaceId,
-        msg: workspace::Msg,
-    ) -> Result<(), ActorProcessingErr> {
-        self.ctx.faults.at("root.wake");
+    async fn wake(&mut self, myself: &ActorRef<Msg>, id: WorkspaceId, msg: workspace::Msg) {
         let child = self.workspaces.entry(id).or_default();
         if child.is_down() {
-            return Ok(());
+            return;
         }
         if !child.is_up() {
-            self.start(myself, id).await?;
+            self.start(myself, id).await;
         }
         if let Some(child) = self.workspaces.get_mut(&id) {
             match msg {
@@ -202,43 +223,59 @@ impl State {
                 msg => child.tell(msg),
             }
         }
-        Ok(())
     }
 
-    async fn start(&mut self, myself: &ActorRef<Msg>, id: WorkspaceId) -> Result<(), ActorProcessingErr> {
-        if self.workspaces.entry(id).or_default().is_up() {
-            return Ok(());
+    async fn start(&mut self, myself: &ActorRef<Msg>, id: WorkspaceId) {
+        let child = self.workspaces.entry(id).or_default();
+        if child.is_up() {
+            return;
         }
         self.waiting.remove(id);
-        let bell = self.workspaces.entry(id).or_default().new_bell();
+        self.ctx.quarantine.let_go(Who::Workspace(id));
+        let bell = child.new_bell();
         let args = workspace::Args { id, parent: myself.clone(), bell, ctx: self.ctx.clone() };
-        let spawned = Actor::spawn_linked(None, WorkspaceActor, args, myself.get_cell()).await;
-        match spawned {
-            Ok((actor, _)) => self.workspaces.entry(id).or_default().started(actor),
-            Err(err) => self.fell(myself, id, &err.to_string()),
+        match Actor::spawn_linked(None, WorkspaceActor, args, myself.get_cell()).await {
+            Ok((actor, _)) => {
+                self.names.insert(actor.get_id(), id);
+                child.started(actor);
+            }
+            Err(err) => self.workspace_fell(myself, id, &err.to_string()),
         }
         metrics::gauge!("weft_workspaces_active").set(self.workspaces.len() as f64);
-        Ok(())
     }
 
-    async fn start_retention(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+    async fn start_retention(&mut self, myself: &ActorRef<Msg>) {
+        self.ctx.quarantine.let_go(Who::Retention);
         let args = retention::Args { ctx: self.ctx.clone() };
-        let (actor, _) = Actor::spawn_linked(None, RetentionActor, args, myself.get_cell()).await?;
-        self.retention.started(actor);
-        Ok(())
+        match Actor::spawn_linked(None, RetentionActor, args, myself.get_cell()).await {
+            Ok((actor, _)) => self.retention.started(actor),
+            Err(err) => self.retention_fell(myself, &err.to_string()),
+        }
     }
 
+    /// `Err`: the store does not say what is unfinished, however often it is asked.
     async fn recover(
         &mut self,
         myself: &ActorRef<Msg>,
         after: Option<WorkspaceId>,
     ) -> Result<(), ActorProcessingErr> {
-        let unfinished = self.ctx.store.unfinished(after, RECOVERY_BATCH).await?;
+        let unfinished = match self.ctx.store.unfinished(after, RECOVERY_BATCH).await {
+            Ok(unfinished) => unfinished,
+            Err(err) => {
+                let fallen = self.budget.fell();
+                error!(%err, ?fallen, "cannot read what is unfinished");
+                if fallen == Fallen::Quarantine {
+                    return Err(err.into());
+                }
+                myself.send_after(fallen.wait(), move || Msg::Recover(after));
+                return Ok(());
+            }
+        };
         let soon = self.ctx.clock.now().after(self.ctx.settings.idle_after);
         let last = unfinished.last().map(|workspace| workspace.id);
         for found in unfinished {
             if found.due <= soon {
-                self.wake(myself, found.id, workspace::Msg::Wake).await?;
+                self.wake(myself, found.id, workspace::Msg::Wake).await;
             } else if !self.workspaces.contains_key(&found.id) {
                 self.waiting.insert(found.id, found.due);
             }
@@ -249,55 +286,55 @@ impl State {
         Ok(())
     }
 
-    async fn tick(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+    async fn tick(&mut self, myself: &ActorRef<Msg>) {
         let now = self.ctx.clock.now();
         while let Some(id) = self.waiting.pop_due(now) {
-            self.wake(myself, id, workspace::Msg::Wake).await?;
+            self.wake(myself, id, workspace::Msg::Wake).await;
         }
         let (idle_after, first_due) = (self.ctx.settings.idle_after, self.waiting.first_due());
         let wait = first_due.map_or(idle_after, |due| self.ctx.until(due).min(idle_after));
         myself.send_after(wait, || Msg::Tick);
-        Ok(())
     }
 
     /// Puts a workspace away, unless it was woken since it last looked.
     fn workspace_idle(&mut self, id: WorkspaceId, handled: u64, next_due: Option<Timestamp>) {
         let Some(child) = self.workspaces.get_mut(&id) else { return };
-        if child.is_up() && child.may_leave(handled) {
-            child.leave();
-            self.workspaces.remove(&id);
-            if let Some(due) = next_due {
-                self.waiting.insert(id, due);
-            }
+        let Some(actor) = child.actor_id().filter(|_| child.may_leave(handled)) else { return };
+        child.leave();
+        self.names.remove(&actor);
+        self.workspaces.remove(&id);
+        if let Some(due) = next_due {
+            self.waiting.insert(id, due);
         }
         metrics::gauge!("weft_workspaces_active").set(self.workspaces.len() as f64);
     }
 
-    fn child_fell(&mut self, myself: &ActorRef<Msg>, actor: ractor::ActorId, why: &str) {
-        if self.retention.is(actor) {
-            metrics::counter!("weft_actor_restarts_total", "actor" => "retention").increment(1);
-            let fallen = self.retention.fell();
-            error!(why, ?fallen, "retention fell");
-            myself.send_after(wait_of(fallen), || Msg::RestartRetention);
-            return;
-        }
-        let fallen = self.workspaces.iter().find(|(_, child)| child.is(actor)).map(|(id, _)| *id);
-        if let Some(id) = fallen {
-            self.fell(myself, id, why);
+    /// A child is gone, perhaps without having been sent away.
+    fn child_ended(&mut self, myself: &ActorRef<Msg>, actor: ActorId, why: &str) {
+        if self.retention.actor_id() == Some(actor) {
+            self.retention_fell(myself, why);
+        } else if let Some(id) = self.names.remove(&actor) {
+            self.workspace_fell(myself, id, why);
         }
     }
 
-    fn fell(&mut self, myself: &ActorRef<Msg>, id: WorkspaceId, why: &str) {
+    fn retention_fell(&mut self, myself: &ActorRef<Msg>, why: &str) {
+        metrics::counter!("weft_actor_restarts_total", "actor" => "retention").increment(1);
+        let fallen = self.retention.fell();
+        error!(why, ?fallen, "retention fell");
+        if fallen == Fallen::Quarantine {
+            self.ctx.hold(Who::Retention);
+        }
+        myself.send_after(fallen.wait(), || Msg::RestartRetention);
+    }
+
+    fn workspace_fell(&mut self, myself: &ActorRef<Msg>, id: WorkspaceId, why: &str) {
         metrics::counter!("weft_actor_restarts_total", "actor" => "workspace").increment(1);
         let fallen = self.workspaces.entry(id).or_default().fell();
         error!(workspace_id = named(id), why, ?fallen, "a workspace actor fell");
-        myself.send_after(wait_of(fallen), move || Msg::Restart(id));
-    }
-}
-
-fn wait_of(fallen: Fallen) -> Duration {
-    match fallen {
-        Fallen::Restart(wait) => wait,
-        Fallen::Quarantine => QUARANTINE,
+        if fallen == Fallen::Quarantine {
+            self.ctx.hold(Who::Workspace(id));
+        }
+        myself.send_after(fallen.wait(), move || Msg::Restart(id));
     }
 }

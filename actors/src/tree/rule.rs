@@ -46,6 +46,9 @@ pub struct State {
     bell: Bell,
     ctx: Context,
     rules: Option<InForce>,
+    /// It looks again by itself.
+    goes_on: bool,
+    wakes: u64,
 }
 
 /// Rules, and the sequences for which they are known to be in force.
@@ -65,6 +68,8 @@ impl InForce {
 pub enum Msg {
     /// Something may be unrouted: look in the store.
     Wake,
+    /// There was something, or the store could not take it: look again.
+    GoOn,
 }
 
 impl Actor for RuleActor {
@@ -75,7 +80,7 @@ impl Actor for RuleActor {
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         myself.cast(Msg::Wake)?;
         let Args { workspace_id, parent, bell, ctx } = args;
-        Ok(State { workspace_id, parent, bell, ctx, rules: None })
+        Ok(State { workspace_id, parent, bell, ctx, rules: None, goes_on: false, wakes: 0 })
     }
 
     async fn handle(
@@ -85,19 +90,24 @@ impl Actor for RuleActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            Msg::Wake => state.route(&myself).await,
+            Msg::Wake => {
+                state.bell.hear();
+                state.wakes += 1;
+            }
+            Msg::GoOn => state.goes_on = false,
         }
+        state.route(&myself).await
     }
 }
 
 impl State {
     async fn route(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
-        self.bell.hear();
+        self.ctx.faults.at("rule.route");
         let page = self.ctx.store.unrouted(self.workspace_id, WINDOW).await?;
         if page.events.is_empty() {
+            self.parent.cast(workspace::Msg::RuleIdle { handled: self.wakes })?;
             return Ok(());
         }
-        let is_full = page.events.len() == WINDOW;
         let (mut routed, mut touched) = (Vec::with_capacity(page.events.len()), BTreeSet::new());
         let mut turn = Instant::now();
         for unrouted in &page.events {
@@ -115,18 +125,22 @@ impl State {
             Ok(()) => {}
             Err(StoreError::Unavailable(why)) => {
                 warn!(workspace_id = named(self.workspace_id), %why, "routing waits for the store");
-                myself.send_after(STORE_WAIT, || Msg::Wake);
+                if !std::mem::replace(&mut self.goes_on, true) {
+                    myself.send_after(STORE_WAIT, || Msg::GoOn);
+                }
                 return Ok(());
             }
             Err(err) => return Err(err.into()),
         }
+        self.ctx.faults.at("rule.recorded");
         metrics::counter!("weft_events_routed_total").increment(count);
         let touched: Vec<ConnectionId> = touched.into_iter().collect();
         if !touched.is_empty() {
             self.parent.cast(workspace::Msg::Routed(touched))?;
         }
-        if is_full {
-            myself.cast(Msg::Wake)?;
+        // Until there is nothing left; whoever rings comes before that.
+        if !self.bell.rings() && !std::mem::replace(&mut self.goes_on, true) {
+            myself.cast(Msg::GoOn)?;
         }
         Ok(())
     }
