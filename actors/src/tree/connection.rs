@@ -133,6 +133,7 @@ impl Actor for ConnectionActor {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         myself.cast(Msg::Wake)?;
+        args.ctx.faults.at("connection.start");
         args.ctx.store.release(args.id).await;
         args.hand.lock().clear();
         Ok(State {
@@ -216,6 +217,7 @@ impl State {
     async fn load(&mut self) -> Result<bool, ActorProcessingErr> {
         let Args { id, workspace_id, ctx, .. } = &self.args;
         let (id, workspace_id) = (*id, *workspace_id);
+        ctx.faults.at("connection.load");
         let Some(connection) = ctx.store.connection(Scope::Workspace(workspace_id), id).await? else {
             self.call_off().await?;
             return Ok(false);
@@ -361,6 +363,7 @@ impl State {
             next,
         };
         ctx.store.record_attempts(ctx.fence, *workspace_id, vec![attempted]).await?;
+        ctx.faults.at("connection.recorded");
         if let Next::Due { at, .. } = next {
             self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
         }
@@ -516,6 +519,7 @@ impl AttemptTask {
         if ctx.is_draining() {
             return Landed::Withdrawn;
         }
+        ctx.faults.at("connection.begin");
         let begun = ctx.store.begin(ctx.fence, self.workspace_id, self.id, self.version, entry).await;
         let work = match begun {
             Ok(Begun::Work(work)) => work,

@@ -115,6 +115,16 @@ pub trait Preparer: Send + Sync + 'static {
 }
 
 /// Named places where a test may make something go wrong. A server has none.
+///
+/// | place | where |
+/// | --- | --- |
+/// | `root.wake` | events were accepted |
+/// | `retention.retain` | it is time to forget |
+/// | `workspace.wake`, `workspace.routed`, `workspace.tick` | as the message comes in |
+/// | `rule.route`, `rule.judge`, `rule.record`, `rule.recorded` | before reading, for each event, and around the transaction |
+/// | `connection.start`, `connection.load` | before it lets go of an earlier life's attempts; before it is made ready |
+/// | `connection.begin` | in the task of an attempt, before it is taken up |
+/// | `connection.attempt_finished`, `connection.recorded` | around the record of an attempt |
 #[derive(Clone, Default)]
 pub struct Faults(Option<Script>);
 

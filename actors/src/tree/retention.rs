@@ -33,6 +33,7 @@ impl Actor for RetentionActor {
         _: Msg,
         ctx: &mut Context,
     ) -> Result<(), ActorProcessingErr> {
+        ctx.faults.at("retention.retain");
         let forgotten = ctx.store.retain(ctx.fence, ctx.clock.now(), ctx.settings.retention_days).await;
         myself.send_after(ctx.settings.retention_every, || Msg::Tick);
         match forgotten {

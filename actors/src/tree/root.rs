@@ -141,6 +141,7 @@ impl Actor for RootActor {
     ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Wake(id) => {
+                state.ctx.faults.at("root.wake");
                 state.rung.lock().remove(&id);
                 state.wake(&myself, id, workspace::Msg::Wake).await?;
             }

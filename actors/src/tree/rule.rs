@@ -83,6 +83,7 @@ impl Actor for RuleActor {
 impl State {
     async fn route(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
         self.bell.hear();
+        self.ctx.faults.at("rule.route");
         let page = self.ctx.store.unrouted(self.workspace_id, WINDOW).await?;
         if page.events.is_empty() {
             return Ok(());
@@ -105,6 +106,7 @@ impl State {
             }
             Err(err) => return Err(err.into()),
         }
+        self.ctx.faults.at("rule.recorded");
         metrics::counter!("weft_events_routed_total").increment(count);
         let touched: Vec<ConnectionId> = touched.into_iter().collect();
         if !touched.is_empty() {

@@ -109,6 +109,7 @@ impl Actor for WorkspaceActor {
                 state.args.bell.hear();
                 state.wakes += 1;
                 state.active_at = Instant::now();
+                state.args.ctx.faults.at("workspace.wake");
                 state.wake_rule(&myself).await?;
             }
             Msg::Changed(id) => {
@@ -118,6 +119,7 @@ impl Actor for WorkspaceActor {
             }
             Msg::Routed(ids) => {
                 state.active_at = Instant::now();
+                state.args.ctx.faults.at("workspace.routed");
                 for id in ids {
                     state.wake_connection(&myself, id, connection::Msg::Wake).await?;
                 }
@@ -125,7 +127,10 @@ impl Actor for WorkspaceActor {
             Msg::Restart(Who::Rule) => state.start_rule(&myself).await?,
             Msg::Restart(Who::Connection(id)) => state.start_connection(&myself, id).await?,
             Msg::ConnectionIdle { id, handled, next_due } => state.connection_idle(id, handled, next_due),
-            Msg::Tick => state.tick(&myself).await?,
+            Msg::Tick => {
+                state.args.ctx.faults.at("workspace.tick");
+                state.tick(&myself).await?;
+            }
         }
         Ok(())
     }

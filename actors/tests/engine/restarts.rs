@@ -1,0 +1,119 @@
+//! Actors that fall: who starts them again, when, and what becomes of the work.
+
+use crate::support::{Answer::*, *};
+use actors::store::StoreError;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Panics at a place for the first so many times.
+fn falls(at: &'static str, times: usize) -> impl Fn(&str) + Send + Sync {
+    let left = AtomicUsize::new(times);
+    move |place| {
+        let falls = place == at && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        assert!(!falls, "as scripted, at {at}");
+    }
+}
+
+/// I17: retention falls and comes back, and nobody else notices.
+#[tokio::test(start_paused = true)]
+async fn retention_comes_back() {
+    let mut world = World::with_faults(falls("retention.retain", 3));
+    world.options.retention_every = secs(60);
+    let tenant = Tenant::new(&world.start().await).await;
+    tenant.route("contact.created").await;
+    tokio::time::sleep(secs(600)).await;
+    assert!(world.store.count("retain") >= 5, "{} times", world.store.count("retain"));
+    let event = tenant.emit("contact.created").await;
+    assert_eq!(tenant.finished(event).await.status, Status::Completed);
+}
+
+/// I17: who falls again and again waits ever longer, and then for a minute; its siblings go on meanwhile, and
+/// when it is mended, so does it.
+#[tokio::test(start_paused = true)]
+async fn who_falls_too_often_is_quarantined_and_its_siblings_go_on() {
+    let world = World::new();
+    let tenant = Tenant::new(&world.start().await).await;
+    let [falling, sibling] = [tenant.route("falling").await, tenant.route("sibling").await];
+    world.fake.falls(falling, true);
+    let waiting = tenant.emit_many("falling", 10).await;
+    for _ in 0..100 {
+        let event = tenant.emit("sibling").await;
+        tokio::time::sleep(secs(1)).await;
+        assert_eq!(tenant.delivery(event).await.expect("routed").status, Status::Completed);
+    }
+    let fell = world.fake.fell(falling);
+    let waits: Vec<_> = fell.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    assert_eq!(waits[..6], [50, 100, 200, 400, 800, 60_000], "and so on: {waits:?}");
+    world.fake.falls(falling, false);
+    tenant.all_completed(&waiting, secs(61)).await;
+    assert!(world.fake.calls_to(sibling).len() == 100 && world.fake.calls_to(falling).len() == 10);
+}
+
+/// I17: a rule actor that falls too often leaves events unrouted; other workspaces are not concerned, and
+/// after a minute it goes on where it was.
+#[tokio::test(start_paused = true)]
+async fn a_quarantined_rule_actor_leaves_events_unrouted_for_a_while() {
+    let world = World::with_faults(falls("rule.record", 6));
+    let engine = world.start().await;
+    let (tenant, other) = (Tenant::new(&engine).await, Tenant::new(&engine).await);
+    tenant.route("contact.created").await;
+    other.route("contact.created").await;
+    let waiting = tenant.emit_many("contact.created", 10).await;
+    tokio::time::sleep(secs(30)).await;
+    let events = other.emit_many("contact.created", 10).await;
+    other.all_completed(&events, ms(10)).await;
+    assert!(tenant.event(waiting[0]).await.deliveries.is_empty(), "in quarantine");
+    tenant.all_completed(&waiting, secs(35)).await;
+}
+
+/// I17: a panic while a rule judges an event is that event's: it goes to nobody, with the reason on
+/// record, and the others are routed.
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_judging_panics_says_so() {
+    let world = World::with_faults(falls("rule.judge", 1));
+    let tenant = Tenant::new(&world.start().await).await;
+    let connection = tenant.connect("all").await;
+    let rule = tenant.rule(connection, "contact.created").await;
+    let events = tenant.emit_many("contact.created", 5).await;
+    tenant.all_completed(&events, secs(5)).await;
+    let details = tenant.event(events[0]).await;
+    assert_eq!(details.deliveries, []);
+    assert_eq!(details.unmatched.len(), 1);
+    assert_eq!(details.unmatched[0].rule_id, rule);
+    assert!(details.unmatched[0].reason.contains("an error in Weft's own code"), "{:?}", details.unmatched);
+    assert_eq!(world.fake.calls().len(), 4);
+}
+
+/// I17: nobody looks after the root: when it falls the engine says so, and the next life does the work.
+#[tokio::test(start_paused = true)]
+async fn when_the_root_falls_the_engine_says_so() {
+    let world = World::with_faults(falls("root.wake", 1));
+    let engine = world.start().await;
+    let tenant = Tenant::new(&engine).await;
+    tenant.route("contact.created").await;
+    tokio::time::timeout(secs(5), engine.failed()).await.expect_err("all is well");
+    let event = tenant.emit("contact.created").await;
+    tokio::time::timeout(secs(5), engine.failed()).await.expect("it is told");
+    assert!(tenant.delivery(event).await.is_none());
+    let later = tenant.emit("contact.created").await;
+    let tenant = tenant.on(&world.start().await);
+    tenant.all_completed(&[event, later], secs(5)).await;
+}
+
+/// I17: a destination's code that panics each time fails its deliveries, and no actor falls for it.
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_panics_kills_nobody() {
+    let gauges = gauges::Gauges::default();
+    let _listening = gauges.listen();
+    let world = World::new();
+    let tenant = Tenant::new(&world.start().await).await;
+    let policy = Policy { retry: Some(vec![1_000; 3]), ..Default::default() };
+    let connection = tenant.connect_with("panics", policy).await;
+    tenant.rule(connection, "contact.created").await;
+    world.fake.answers(connection, [Panic]);
+    for event in tenant.emit_many("contact.created", 50).await {
+        let delivery = tenant.finished(event).await;
+        assert_eq!((delivery.status, delivery.attempt_count), (Status::Failed, 4));
+        assert!(delivery.attempts.iter().all(|attempt| attempt.outcome == Outcome::InternalError));
+    }
+    assert_eq!(gauges.counter("weft_actor_restarts_total/connection"), 0);
+}
