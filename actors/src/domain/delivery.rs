@@ -141,11 +141,74 @@ impl Delivery {
     /// `AuthFailed` waits like a transient outcome: the connection actor decides whether the
     /// connection has lost its credentials, and then the delivery is parked with it.
     pub fn after(&self, report: &Report, policy: &RetryPolicy, now: Timestamp, chance: f64) -> Next {
-        let waits = report.outcome.is_transient() || report.outcome == Outcome::AuthFailed;
+        let (used, asked) = (self.tries_used, report.retry_after);
         match report.outcome {
             Outcome::Delivered => Next::Completed,
-            _ if !waits => Next::Failed,
-            _ => policy.next(self.tries_used, report.retry_after, now, chance),
+            Outcome::AuthFailed => policy.next_unauthorized(used, asked, now, chance),
+            outcome if outcome.is_transient() => policy.next(used, asked, now, chance),
+            _ => Next::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    const NOW: Timestamp = Timestamp(1_773_576_000_000);
+
+    fn tried(tries_used: u32) -> Delivery {
+        Delivery {
+            id: DeliveryId::from_uuid(Uuid::nil()),
+            event_id: EventId::from_uuid(Uuid::nil()),
+            workspace_id: WorkspaceId::from_uuid(Uuid::nil()),
+            rule_id: RuleId::from_uuid(Uuid::nil()),
+            connection_id: ConnectionId::from_uuid(Uuid::nil()),
+            destination: "webhook".to_owned(),
+            action: String::new(),
+            created_by: String::new(),
+            created_at: NOW,
+            status: Status::Pending,
+            due: NOW,
+            attempt_count: tries_used,
+            tries_used,
+            started_at: None,
+            completed_at: None,
+            last_error: None,
+            attempts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_an_attempt_led_to_says_what_follows() {
+        use Outcome::*;
+        let policy = RetryPolicy { waits: [10, 60].map(Duration::from_secs).to_vec(), jitter: 0.2 };
+        let due = |secs, counts| Next::Due { at: NOW.after(Duration::from_secs(secs)), counts };
+        #[rustfmt::skip]
+        let cases = [
+            // why                                          outcome              asked     used  what follows
+            ("success completes",                           Delivered,           None,     0,    Next::Completed),
+            ("whatever was asked beside it",                Delivered,           Some(60), 9,    Next::Completed),
+            ("a refusal is final",                          RejectedClientError, None,     0,    Next::Failed),
+            ("whatever was asked beside it",                RejectedClientError, Some(60), 0,    Next::Failed),
+            ("what cannot be mapped never can",             MappingError,        None,     0,    Next::Failed),
+            ("a server's error may pass",                   RejectedServerError, None,     0,    due(10, true)),
+            ("the second wait is the second",               Timeout,             None,     1,    due(60, true)),
+            ("after the last there is none",                NetworkError,        None,     2,    Next::Failed),
+            ("our own fault is no refusal",                 InternalError,       None,     0,    due(10, true)),
+            ("Retry-After may lengthen a wait",             RateLimited,         Some(90), 0,    due(99, false)),
+            ("but never shorten it",                        RateLimited,         Some(1),  0,    due(10, false)),
+            ("and is kept when the schedule is used up",    RateLimited,         Some(90), 2,    due(99, false)),
+            ("refused credentials may be mended",           AuthFailed,          None,     0,    due(10, true)),
+            ("which is found out beyond the schedule, too", AuthFailed,          None,     4,    due(10, true)),
+            ("but not for ever",                            AuthFailed,          None,     5,    Next::Failed),
+        ];
+        for (why, outcome, asked, used, expected) in cases {
+            let retry_after = asked.map(Duration::from_secs);
+            let message = "why".to_owned();
+            let report = Report { outcome, http_status: None, message, retry_after, response: None };
+            assert_eq!(tried(used).after(&report, &policy, NOW, 0.5), expected, "{why}");
         }
     }
 }

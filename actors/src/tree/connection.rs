@@ -17,7 +17,7 @@ use crate::{
         connection::{Connection, InactiveReason},
         delivery::{Next, Outcome, Report},
         ids::{ConnectionId, DeliveryId, WorkspaceId},
-        retry::{RetryPolicy, WAIT_MAX},
+        retry::{AUTH_FAILURES_MAX, RetryPolicy, WAIT_MAX},
         timestamp::Timestamp,
     },
     store::{Attempted, Begun, Change, DueEntry, Pace, Scope, StoreError, Work},
@@ -38,8 +38,6 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-/// Refused credentials in a row before the connection is taken to have lost them.
-pub const AUTH_FAILURES_MAX: u32 = 3;
 /// Deliveries called off at a time once their connection is gone.
 const CANCEL_BATCH: usize = 256;
 /// The pause of a connection that was told to slow down without being told for how long.
@@ -77,7 +75,8 @@ pub struct State {
     may_be_due: bool,
     breaker: Breaker,
     paused_until: Option<Timestamp>,
-    auth_failures: u32,
+    /// Refusals in a row of the credentials of this version.
+    auth_failures: (u64, u32),
     attempts: JoinSet<()>,
     timer: Option<(Instant, JoinHandle<()>)>,
     idle_since: Instant,
@@ -116,6 +115,8 @@ pub struct Finished {
 enum Landed {
     Reported {
         work: Box<Work>,
+        /// The connection's, as it was used.
+        version: u64,
         started_at: Timestamp,
         report: Report,
     },
@@ -144,7 +145,7 @@ impl Actor for ConnectionActor {
             may_be_due: true,
             breaker: Breaker::default(),
             paused_until: None,
-            auth_failures: 0,
+            auth_failures: (0, 0),
             attempts: JoinSet::new(),
             timer: None,
             idle_since: Instant::now(),
@@ -317,8 +318,8 @@ impl State {
         self.idle_since = Instant::now();
         self.args.ctx.faults.at("connection.attempt_finished");
         match finished.result {
-            Landed::Reported { work, started_at, report } => {
-                self.record(&work, started_at, report).await?;
+            Landed::Reported { work, version, started_at, report } => {
+                self.record(&work, version, started_at, report).await?;
             }
             Landed::Withdrawn => self.breaker.withdrawn(),
             Landed::ConnectionChanged => {
@@ -335,6 +336,7 @@ impl State {
     async fn record(
         &mut self,
         work: &Work,
+        version: u64,
         started_at: Timestamp,
         report: Report,
     ) -> Result<(), ActorProcessingErr> {
@@ -367,7 +369,7 @@ impl State {
         if let Next::Due { at, .. } = next {
             self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
         }
-        self.learn(outcome, report.retry_after, now).await?;
+        self.learn(outcome, version, report.retry_after, now).await?;
         Ok(())
     }
 
@@ -375,6 +377,7 @@ impl State {
     async fn learn(
         &mut self,
         outcome: Outcome,
+        version: u64,
         retry_after: Option<Duration>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -406,12 +409,16 @@ impl State {
                 }
             }
             Outcome::AuthFailed => {
-                self.auth_failures += 1;
-                if self.auth_failures >= AUTH_FAILURES_MAX {
+                // A refusal of others than those in force says nothing about these.
+                if self.line.as_ref().is_some_and(|line| line.connection.version == version) {
+                    let (of, failures) = self.auth_failures;
+                    self.auth_failures = (version, if of == version { failures + 1 } else { 1 });
+                }
+                if self.auth_failures.1 >= AUTH_FAILURES_MAX {
                     self.inactivate(now).await?;
                 }
             }
-            Outcome::Delivered => self.auth_failures = 0,
+            Outcome::Delivered => self.auth_failures.1 = 0,
             _ => {}
         }
         Ok(())
@@ -419,7 +426,7 @@ impl State {
 
     /// The destination refuses our credentials: nothing more is sent until a person mends that.
     async fn inactivate(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.auth_failures = 0;
+        self.auth_failures.1 = 0;
         let Some(line) = self.line.take() else { return Ok(()) };
         self.window.clear();
         let Args { id, workspace_id, ctx, .. } = &self.args;
@@ -542,7 +549,7 @@ impl AttemptTask {
             error!(workspace_id = named(self.workspace_id), connection_id = %self.id, delivery_id = %work.delivery.id, "the destination's code panicked");
             internal_error("an error in Weft's own code; it was reported to the server's log")
         });
-        Landed::Reported { work, started_at, report }
+        Landed::Reported { work, version: self.version, started_at, report }
     }
 }
 
