@@ -17,7 +17,7 @@ use crate::{
         connection::{Connection, InactiveReason},
         delivery::{Next, Outcome, Report},
         ids::{ConnectionId, DeliveryId, WorkspaceId},
-        retry::{AUTH_FAILURES_MAX, RetryPolicy, WAIT_MAX},
+        retry::{AUTH_FAILURES_MAX, RETRY_AFTER_MAX, RetryPolicy, WAIT_MAX},
         timestamp::Timestamp,
     },
     store::{Attempted, Begun, Change, DueEntry, Pace, Scope, StoreError, Work},
@@ -34,7 +34,7 @@ use std::{
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinHandle, JoinSet},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tracing::{debug, error, info, warn};
 
@@ -42,6 +42,8 @@ use tracing::{debug, error, info, warn};
 const CANCEL_BATCH: usize = 256;
 /// The pause of a connection that was told to slow down without being told for how long.
 const RATE_LIMITED_WAIT: Duration = Duration::from_secs(1);
+/// How far a destination's code may overrun the time of an attempt before it is stopped.
+const OVERRUN_MAX: Duration = Duration::from_secs(5);
 /// The wait before another look when a connection cannot be made ready.
 const UNREADY_WAIT: Duration = Duration::from_secs(30);
 
@@ -402,7 +404,7 @@ impl State {
         }
         match outcome {
             Outcome::RateLimited => {
-                let until = now.after(retry_after.unwrap_or(RATE_LIMITED_WAIT));
+                let until = now.after(retry_after.unwrap_or(RATE_LIMITED_WAIT).min(RETRY_AFTER_MAX));
                 if self.paused_until.is_none_or(|paused| paused < until) {
                     self.paused_until = Some(until);
                     ctx.store.record_pace(ctx.fence, *id, Pace { paused_until: Some(until) }).await?;
@@ -545,21 +547,25 @@ impl AttemptTask {
             timeout: self.timeout,
         };
         let deliver = AssertUnwindSafe(self.prepared.deliver(&out, &ctx.http)).catch_unwind();
-        let report = deliver.await.unwrap_or_else(|_| {
-            error!(workspace_id = named(self.workspace_id), connection_id = %self.id, delivery_id = %work.delivery.id, "the destination's code panicked");
-            internal_error("an error in Weft's own code; it was reported to the server's log")
-        });
+        let report = match timeout(self.timeout + OVERRUN_MAX, deliver).await {
+            Ok(Ok(report)) => report,
+            Ok(Err(_)) => {
+                error!(workspace_id = named(self.workspace_id), connection_id = %self.id, delivery_id = %work.delivery.id, "the destination's code panicked");
+                failed(
+                    Outcome::InternalError,
+                    "an error in Weft's own code; it was reported to the server's log",
+                )
+            }
+            Err(_) => {
+                error!(workspace_id = named(self.workspace_id), connection_id = %self.id, delivery_id = %work.delivery.id, "the destination's code overran its time");
+                failed(Outcome::Timeout, "no answer in time")
+            }
+        };
         Landed::Reported { work, version: self.version, started_at, report }
     }
 }
 
-/// The report of an attempt that failed by our own fault.
-pub fn internal_error(message: &str) -> Report {
-    Report {
-        outcome: Outcome::InternalError,
-        http_status: None,
-        message: message.to_owned(),
-        retry_after: None,
-        response: None,
-    }
+/// The report of an attempt that nobody answered.
+fn failed(outcome: Outcome, message: &str) -> Report {
+    Report { outcome, http_status: None, message: message.to_owned(), retry_after: None, response: None }
 }

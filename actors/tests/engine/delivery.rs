@@ -53,6 +53,42 @@ async fn an_event_goes_to_every_connection_that_asks_for_it() {
     }
 }
 
+/// I2: what each answer leads to, for the delivery and for its connection.
+#[tokio::test(start_paused = true)]
+async fn each_outcome_leads_where_the_table_says() {
+    #[rustfmt::skip]
+    let cases = [
+        // why                                     the first answer                        delivery           tries  outcome
+        ("success completes",                      Code(200),                            Status::Completed, 1,     Outcome::Delivered),
+        ("a redirect is an answer",                Code(302),                            Status::Completed, 1,     Outcome::Delivered),
+        ("a refusal is final",                     Code(422),                            Status::Failed,    1,     Outcome::RejectedClientError),
+        ("gone is a refusal",                      Code(410),                            Status::Failed,    1,     Outcome::RejectedClientError),
+        ("an early request may come again",        Code(425),                            Status::Completed, 2,     Outcome::RejectedServerError),
+        ("a server's error may pass",              Code(500),                            Status::Completed, 2,     Outcome::RejectedServerError),
+        ("one asked to slow down",                 Code(429),                            Status::Completed, 2,     Outcome::RateLimited),
+        ("credentials are tried again",            Code(401),                            Status::Completed, 2,     Outcome::AuthFailed),
+        ("silence may pass",                       Hang,                                   Status::Completed, 2,     Outcome::Timeout),
+        ("so may silence in our own code",         Forever,                                Status::Completed, 2,     Outcome::Timeout),
+        ("a broken line may be mended",            Told(Outcome::NetworkError),         Status::Completed, 2,     Outcome::NetworkError),
+        ("our own panic is no refusal",            Panic,                                  Status::Completed, 2,     Outcome::InternalError),
+        ("what cannot be mapped never can",        Told(Outcome::MappingError),         Status::Failed,    1,     Outcome::MappingError),
+    ];
+    let world = World::new();
+    let tenant = Tenant::new(&world.start().await).await;
+    for (number, (why, first, status, attempts, outcome)) in cases.into_iter().enumerate() {
+        let connection = tenant.route(&format!("case.{number}")).await;
+        world.fake.answers(connection, [first, Code(200)]);
+        let event = tenant.emit(&format!("case.{number}")).await;
+        let delivery = tenant.finished(event).await;
+        assert_eq!((delivery.status, delivery.attempt_count), (status, attempts), "{why}");
+        assert_eq!(delivery.attempts[0].outcome, outcome, "{why}");
+        assert_eq!(delivery.last_error.is_some(), status == Status::Failed, "{why}");
+        let view =
+            tenant.engine.connection(tenant.scope(), connection).await.expect("readable").expect("there");
+        assert!(view.connection.takes_deliveries(), "{why}: one answer says little about a connection");
+    }
+}
+
 /// I2: a dead destination is tried eight times over hours, then the delivery is failed with its payload
 /// kept, and a person can have it tried again, with a schedule of its own.
 #[tokio::test(start_paused = true)]
@@ -89,6 +125,30 @@ async fn the_schedule_runs_out_and_a_person_may_start_it_over() {
     assert_eq!((delivery.status, delivery.attempt_count), (Status::Completed, 10));
     assert_eq!(delivery.id, failed.id, "the same delivery, the same id");
     assert_eq!(tenant.event(event).await.summary.status, Status::Completed);
+}
+
+/// I2: waits that a destination asks for are kept, never shortened, and no try is used up by them.
+#[tokio::test(start_paused = true)]
+async fn a_destination_may_say_how_long_to_wait() {
+    #[rustfmt::skip]
+    let cases = [
+        // why                                   the first answer                  the wait before the second
+        ("a longer wait is kept",                NotBefore(429, secs(300)),        secs(300)),
+        ("also that of a server's error",        NotBefore(503, secs(300)),        secs(300)),
+        ("a shorter one does not hurry us",      NotBefore(503, secs(1)),          secs(10)),
+        ("nobody makes us wait for a week",      NotBefore(429, days(7)),          days(1)),
+        ("nor forget how to wait",               NotBefore(503, ms(0)),            secs(10)),
+    ];
+    let world = World::new();
+    let tenant = Tenant::new(&world.start().await).await;
+    for (number, (why, first, wait)) in cases.into_iter().enumerate() {
+        let connection = tenant.route(&format!("case.{number}")).await;
+        world.fake.answers(connection, [first, Code(200)]);
+        let event = tenant.emit(&format!("case.{number}")).await;
+        assert_eq!(tenant.finished(event).await.status, Status::Completed, "{why}");
+        let calls = world.fake.calls_to(connection);
+        assert_eq!(span(calls[0].at, calls[1].at), wait, "{why}");
+    }
 }
 
 /// I2: being asked to slow down twenty times is no failure; failing eight times is.
