@@ -70,6 +70,8 @@ pub struct Args {
 pub struct State {
     args: Args,
     line: Option<Line>,
+    /// Outlives the line: a change must not hand out another burst.
+    limiter: Option<Limiter>,
     window: VecDeque<DueEntry>,
     /// When what is not in the window is due.
     next_due: Option<Timestamp>,
@@ -89,7 +91,6 @@ pub struct State {
 struct Line {
     connection: Connection,
     prepared: Arc<dyn Prepared>,
-    limiter: Option<Limiter>,
     retry: RetryPolicy,
     timeout: Duration,
     max_in_flight: usize,
@@ -142,6 +143,7 @@ impl Actor for ConnectionActor {
         Ok(State {
             args,
             line: None,
+            limiter: None,
             window: VecDeque::new(),
             next_due: None,
             may_be_due: true,
@@ -199,9 +201,7 @@ impl State {
                 Ok(_) => {}
             }
             let Some(entry) = self.next_entry().await? else { break };
-            if let Some(Err(wait)) =
-                self.line.as_ref().and_then(|line| line.limiter.as_ref()).map(Limiter::take)
-            {
+            if let Some(Err(wait)) = self.limiter.as_ref().map(Limiter::take) {
                 self.window.push_front(entry);
                 self.arm(myself, Instant::now() + wait);
                 return Ok(());
@@ -239,14 +239,17 @@ impl State {
         };
         self.paused_until = ctx.store.pace(id).await?.paused_until;
         let (policy, settings) = (&connection.policy, &ctx.settings);
-        let limiter = policy.rate_per_second.map(|rate| Limiter::new(rate, policy.burst.unwrap_or(1)));
+        let rate = policy.rate_per_second.map(|rate| (rate, policy.burst.unwrap_or(1)));
+        if self.limiter.as_ref().map(Limiter::rate) != rate {
+            self.limiter = rate.map(|(rate_per_second, burst)| Limiter::new(rate_per_second, burst));
+        }
         let waits =
             policy.retry.as_ref().map(|waits| waits.iter().map(|ms| Duration::from_millis(*ms)).collect());
         let retry =
             RetryPolicy { waits: waits.unwrap_or_else(|| settings.retry.waits.clone()), ..settings.retry };
         let max_in_flight = policy.max_in_flight.unwrap_or(settings.max_in_flight).max(1) as usize;
         let timeout = policy.timeout(settings.timeout);
-        self.line = Some(Line { connection, prepared, limiter, retry, timeout, max_in_flight });
+        self.line = Some(Line { connection, prepared, retry, timeout, max_in_flight });
         Ok(true)
     }
 

@@ -30,6 +30,7 @@ impl Clock for TokioClock {
 
 /// At most so many attempts a second.
 pub struct Limiter {
+    rate: (f64, u32),
     limiter: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Duration>>,
     clock: TokioClock,
 }
@@ -38,6 +39,7 @@ impl Limiter {
     /// `rate_per_second` above zero. It starts drained to one attempt: a limiter that is made anew, by a restart or
     /// a lowered rate, must not hand out another full burst.
     pub fn new(rate_per_second: f64, burst: u32) -> Self {
+        let rate = (rate_per_second, burst);
         let clock = TokioClock(Instant::now());
         let period = Duration::from_secs_f64(1.0 / rate_per_second.clamp(0.001, 1_000_000.0));
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
@@ -46,7 +48,12 @@ impl Limiter {
         if let Some(all_but_one) = NonZeroU32::new(burst.get() - 1) {
             let _ = limiter.check_n(all_but_one);
         }
-        Self { limiter, clock }
+        Self { rate, limiter, clock }
+    }
+
+    /// The rate a second and the burst it was made with.
+    pub fn rate(&self) -> (f64, u32) {
+        self.rate
     }
 
     /// Takes one attempt, or says how long to wait for the next.
@@ -122,12 +129,14 @@ impl Breaker {
         self.failures = self.failures.saturating_add(1);
         let spread = 0.8 + 0.4 * chance.clamp(0.0, 1.0);
         match &mut self.open {
-            Some(open) => {
+            Some(open) if open.probing => {
                 open.span = (open.span * 2).min(OPEN_MAX);
                 open.until = Instant::now() + open.span.mul_f64(spread);
                 open.probing = false;
                 None
             }
+            // One that was under way when it opened: that the destination is down is known.
+            Some(_) => None,
             None if self.failures >= BREAKER_FAILURES => {
                 let until = Instant::now() + OPEN_FIRST.mul_f64(spread);
                 self.open = Some(Open { until, span: OPEN_FIRST, probing: false });
@@ -167,6 +176,10 @@ mod tests {
         }
         assert_eq!(breaker.failed(0.5), Some(Turn::Opened));
         let until = breaker.allows(32).expect_err("open");
+        for _ in 0..30 {
+            assert_eq!(breaker.failed(0.5), None, "those under way say nothing new");
+        }
+        assert_eq!(breaker.allows(32), Err(until));
         tokio::time::advance(until - Instant::now()).await;
         assert_eq!(breaker.allows(32), Ok(1), "one probe");
         breaker.started();

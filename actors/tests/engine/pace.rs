@@ -33,6 +33,74 @@ async fn a_connections_rate_holds() {
     assert_eq!(rested.iter().filter(|call| call.at == rested[0].at).count(), 5, "and all of it");
 }
 
+/// I20: nothing hands out another burst: no restart, no fall, and no change by a person.
+#[tokio::test(start_paused = true)]
+async fn no_restart_and_no_change_hands_out_another_burst() {
+    let faults = std::sync::atomic::AtomicUsize::new(0);
+    let world = World::with_faults(move |place| {
+        let number = || faults.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assert!(place != "connection.attempt_finished" || number() % 40 != 39, "as scripted");
+    });
+    let engine = world.start().await;
+    let tenant = Tenant::new(&engine).await;
+    let policy = Policy { rate_per_second: Some(2.0), burst: Some(50), ..Default::default() };
+    let connection = tenant.connect_with("limited", policy).await;
+    tenant.rule(connection, "contact.created").await;
+    // Our own fault, which no breaker minds.
+    let first = Told(Outcome::InternalError);
+    world.fake.script(connection, move |call| if call.attempt == 1 { first } else { Code(200) });
+    let events = tenant.emit_many("contact.created", 30).await;
+    tokio::time::sleep(secs(5)).await;
+    for number in 0..100 {
+        let name = Some(format!("renamed {number}"));
+        tenant.patch(connection, ConnectionPatch { name, ..Default::default() }).await;
+        tokio::time::sleep(ms(50)).await;
+    }
+    engine.drain(secs(1)).await.expect("drained");
+    let tenant = tenant.on(&world.start_at(START.after(secs(11))).await.0);
+    tenant.all_completed(&events, secs(120)).await;
+    // Each of the falls and starts may forget that the last token is just used up.
+    assert_rate(&world.fake.calls(), 2.0, 4, "with two lives and one fall");
+}
+
+/// I20: at a destination that is down attempts stop; one asks now and then whether it is back, and then the
+/// flow grows again from one at a time.
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_down_is_asked_now_and_then() {
+    let world = World::new();
+    let tenant = Tenant::new(&world.start().await).await;
+    let policy = Policy { retry: Some(vec![500; 50]), ..Default::default() };
+    let connection = tenant.connect_with("down", policy).await;
+    tenant.rule(connection, "contact.created").await;
+    let back = START.after(secs(20));
+    world.fake.script(connection, move |call| if call.at < back { Code(503) } else { Slow(ms(100), 200) });
+    let events = tenant.emit_many("contact.created", 500).await;
+    tenant.all_completed(&events, secs(300)).await;
+    let calls = world.fake.calls();
+    assert_eq!(calls.len(), 500 + calls.iter().filter(|call| call.at < back).count(), "none twice");
+
+    let first = calls.iter().filter(|call| span(calls[0].at, call.at) < ms(500)).count();
+    assert!((10..10 + 32).contains(&first), "{first} attempts opened the breaker");
+    let (probes, after): (Vec<_>, Vec<_>) = calls[first..].iter().partition(|call| call.at < back);
+    let mut span_expected = secs(1);
+    for (before, probe) in calls[first - 1..].iter().zip(&probes) {
+        let (least, most) = (span_expected.mul_f64(0.8), span_expected.mul_f64(1.2) + ms(5));
+        let wait = span(before.at, probe.at);
+        assert!((least..=most).contains(&wait), "a probe after {wait:?}, not {least:?} to {most:?}");
+        span_expected *= 2;
+    }
+    assert!((3..=5).contains(&probes.len()), "{} probes in twenty seconds", probes.len());
+    let mut flow: Vec<usize> = Vec::new();
+    for (number, call) in after.iter().enumerate() {
+        match flow.last_mut() {
+            Some(last) if after[number - 1].at == call.at => *last += 1,
+            _ => flow.push(1),
+        }
+    }
+    assert_eq!(flow[..3], [1, 1, 2], "a probe, and then a flow that grows: {flow:?}");
+    assert_eq!(world.fake.in_flight_most(connection), 32, "up to where it was");
+}
+
 /// I2: a connection told to slow down waits as a whole, also across a restart, and loses nothing.
 #[tokio::test(start_paused = true)]
 async fn a_pause_that_was_asked_for_outlives_a_restart() {
