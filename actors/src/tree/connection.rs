@@ -283,10 +283,12 @@ impl State {
         let Args { id, workspace_id, ctx, .. } = &self.args;
         if self.window.is_empty() && self.may_be_due {
             let now = ctx.clock.now();
-            let mut page = ctx.store.due(*workspace_id, *id, now, WINDOW).await?;
+            // Those in hand that are not taken up yet are in the queue still.
+            let limit = WINDOW + self.args.hand.lock().len();
+            let mut page = ctx.store.due(*workspace_id, *id, now, limit).await?;
             if page.next.is_some_and(|next| next > now.after(WAIT_MAX)) && page.entries.is_empty() {
                 // Later than any wait there is: from a clock that was wrong. Now, then.
-                page = ctx.store.due(*workspace_id, *id, Timestamp(i64::MAX), WINDOW).await?;
+                page = ctx.store.due(*workspace_id, *id, Timestamp(i64::MAX), limit).await?;
             }
             self.may_be_due = page.next.is_some_and(|next| next <= now);
             self.next_due = page.next.filter(|next| *next > now);

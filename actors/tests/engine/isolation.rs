@@ -32,6 +32,23 @@ async fn a_hanging_destination_costs_only_its_own_rule() {
     assert!(world.fake.calls_to(hanging).len() < 200, "the breaker spares it");
 }
 
+/// I10: a tenant that has its whole share in flight waits for itself alone.
+#[tokio::test(start_paused = true)]
+async fn a_tenant_with_all_of_its_share_in_flight_delays_no_other() {
+    let world = World::new();
+    let engine = world.start().await;
+    let (noisy, quiet) = (Tenant::new(&engine).await, Tenant::new(&engine).await);
+    let policy = Policy { max_in_flight: Some(256), timeout_ms: Some(60_000), ..Default::default() };
+    let hanging = noisy.connect_with("hangs", policy).await;
+    noisy.rule(hanging, "noise").await;
+    world.fake.answers(hanging, [Hang]);
+    quiet.route("signal").await;
+    noisy.emit_many("noise", 2_000).await;
+    settle().await;
+    assert_eq!(world.fake.in_flight(hanging), 256);
+    flows(&quiet, "signal", "another tenant").await;
+}
+
 /// I15: of a long queue a connection holds a window: it reads a page when it needs one, and begins no more
 /// than it may have in flight.
 #[tokio::test(start_paused = true)]

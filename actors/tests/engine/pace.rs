@@ -63,6 +63,57 @@ async fn no_restart_and_no_change_hands_out_another_burst() {
     assert_rate(&world.fake.calls(), 2.0, 4, "with two lives and one fall");
 }
 
+/// I20: never more in flight than the policy says, whatever is changed meanwhile.
+#[tokio::test(start_paused = true)]
+async fn no_more_is_in_flight_than_allowed() {
+    #[rustfmt::skip]
+    let cases = [
+        // why                               policy     most
+        ("the connection's own bound",       Some(3),   3),
+        ("one at a time",                    Some(1),   1),
+        ("the server's, where none is set",  None,      32),
+        ("the workspace's share bounds all", Some(256), 256),
+    ];
+    let world = World::new();
+    let tenant = Tenant::new(&world.start().await).await;
+    for (number, (why, max_in_flight, most)) in cases.into_iter().enumerate() {
+        let policy = Policy { max_in_flight, ..Default::default() };
+        let connection = tenant.connect_with(why, policy).await;
+        let name = format!("case.{number}");
+        tenant.rule(connection, &name).await;
+        world.fake.script(connection, |_| Slow(ms(100), 200));
+        let events = tenant.emit_many(&name, most * 4).await;
+        for renamed in 0..5 {
+            tokio::time::sleep(ms(30)).await;
+            let name = Some(format!("{why} {renamed}"));
+            tenant.patch(connection, ConnectionPatch { name, ..Default::default() }).await;
+        }
+        tenant.all_completed(&events, secs(10)).await;
+        assert_eq!(world.fake.in_flight_most(connection), most, "{why}");
+        assert_eq!(world.fake.calls_to(connection).len(), most * 4, "{why}: none twice");
+    }
+}
+
+/// I20: two connections of one workspace share what one workspace may have in flight.
+#[tokio::test(start_paused = true)]
+async fn a_workspace_has_its_share_and_no_more() {
+    let world = World::new();
+    let tenant = Tenant::new(&world.start().await).await;
+    let mut connections = Vec::new();
+    for name in ["one", "two"] {
+        let policy = Policy { max_in_flight: Some(200), ..Default::default() };
+        let connection = tenant.connect_with(name, policy).await;
+        tenant.rule(connection, "contact.created").await;
+        world.fake.script(connection, |_| Slow(ms(100), 200));
+        connections.push(connection);
+    }
+    let events = tenant.emit_many("contact.created", 600).await;
+    settle().await;
+    let in_flight: usize = connections.iter().map(|connection| world.fake.in_flight(*connection)).sum();
+    assert_eq!(in_flight, 256);
+    tenant.all_completed(&events, secs(10)).await;
+}
+
 /// I20: at a destination that is down attempts stop; one asks now and then whether it is back, and then the
 /// flow grows again from one at a time.
 #[tokio::test(start_paused = true)]
