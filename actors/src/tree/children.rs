@@ -164,6 +164,11 @@ impl<Id: Copy + Ord + Hash> Waiting<Id> {
         }
     }
 
+    /// Whether `id` is to be woken some time.
+    pub fn contains(&self, id: Id) -> bool {
+        self.due.contains_key(&id)
+    }
+
     /// Takes out the first that is due by `now`.
     pub fn pop_due(&mut self, now: Timestamp) -> Option<Id> {
         let (_, id) = *self.by_due.first().filter(|(due, _)| *due <= now)?;

@@ -128,6 +128,8 @@ enum Landed {
     /// The connection is not as it was.
     ConnectionChanged,
     StoreFailed(StoreError),
+    /// Our own code around it panicked.
+    Panicked,
 }
 
 impl Actor for ConnectionActor {
@@ -314,7 +316,9 @@ impl State {
         };
         let myself = myself.clone();
         self.attempts.spawn(async move {
-            let finished = attempt.run(entry).await;
+            let finished = AssertUnwindSafe(attempt.run(entry)).catch_unwind().await;
+            let panicked = Finished { entry, result: Landed::Panicked, _slots: None };
+            let finished = finished.unwrap_or(panicked);
             // Nobody is left to tell only when the actor is gone, and then this task with it.
             let _ = myself.cast(Msg::AttemptFinished(Box::new(finished)));
         });
@@ -335,6 +339,7 @@ impl State {
                 self.window.clear();
             }
             Landed::StoreFailed(err) => return Err(err.into()),
+            Landed::Panicked => return Err("the code around an attempt panicked".into()),
         }
         self.args.hand.lock().remove(&finished.entry.delivery_id);
         Ok(())

@@ -36,6 +36,8 @@ pub struct State {
     bell: Bell,
     ctx: Context,
     rules: Option<InForce>,
+    /// The store takes nothing for now: a retry is on its way, and looks at everything.
+    waits_for_store: bool,
 }
 
 /// Rules, and the sequences for which they are known to be in force.
@@ -55,6 +57,8 @@ impl InForce {
 pub enum Msg {
     /// Something may be unrouted: look in the store.
     Wake,
+    /// The store may take more again.
+    Retry,
 }
 
 impl Actor for RuleActor {
@@ -65,7 +69,7 @@ impl Actor for RuleActor {
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         myself.cast(Msg::Wake)?;
         let Args { workspace_id, parent, bell, ctx } = args;
-        Ok(State { workspace_id, parent, bell, ctx, rules: None })
+        Ok(State { workspace_id, parent, bell, ctx, rules: None, waits_for_store: false })
     }
 
     async fn handle(
@@ -75,7 +79,12 @@ impl Actor for RuleActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
+            Msg::Wake if state.waits_for_store => Ok(()),
             Msg::Wake => state.route(&myself).await,
+            Msg::Retry => {
+                state.waits_for_store = false;
+                state.route(&myself).await
+            }
         }
     }
 }
@@ -101,7 +110,8 @@ impl State {
             Ok(()) => {}
             Err(StoreError::Unavailable(why)) => {
                 warn!(workspace_id = named(self.workspace_id), %why, "routing waits for the store");
-                myself.send_after(STORE_WAIT, || Msg::Wake);
+                self.waits_for_store = true;
+                myself.send_after(STORE_WAIT, || Msg::Retry);
                 return Ok(());
             }
             Err(err) => return Err(err.into()),

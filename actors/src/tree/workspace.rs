@@ -13,7 +13,7 @@ use crate::{
         ids::{ConnectionId, DeliveryId, WorkspaceId},
         timestamp::Timestamp,
     },
-    store::{Attempted, DueEntry},
+    store::{Attempted, DueEntry, StoreError},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -65,6 +65,8 @@ pub enum Msg {
     Wake,
     /// A connection or its queue was changed by a person.
     Changed(ConnectionId),
+    /// The rule actor fell: of what it queued last it may have told nobody.
+    RuleFell,
     /// A child that fell has waited long enough.
     Restart(Who),
     /// It is time to look at what waits.
@@ -83,19 +85,17 @@ impl Actor for WorkspaceActor {
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         myself.cast(Msg::Wake)?;
         myself.cast(Msg::Tick)?;
-        let mut waiting = Waiting::default();
-        for (connection, due) in args.ctx.store.queues(args.id).await? {
-            waiting.insert(connection, due);
-        }
-        Ok(State {
+        let mut state = State {
             args,
             rule: Child::default(),
             connections: HashMap::new(),
-            waiting,
+            waiting: Waiting::default(),
             share: Arc::new(Semaphore::new(IN_FLIGHT_PER_WORKSPACE_MAX)),
             active_at: Instant::now(),
             wakes: 0,
-        })
+        };
+        state.look_at_queues().await?;
+        Ok(state)
     }
 
     async fn handle(
@@ -110,22 +110,26 @@ impl Actor for WorkspaceActor {
                 state.wakes += 1;
                 state.active_at = Instant::now();
                 state.args.ctx.faults.at("workspace.wake");
-                state.wake_rule(&myself).await?;
+                state.wake_rule(&myself).await;
             }
             Msg::Changed(id) => {
                 state.wakes += 1;
                 state.active_at = Instant::now();
-                state.wake_connection(&myself, id, connection::Msg::Changed).await?;
+                state.wake_connection(&myself, id, connection::Msg::Changed).await;
             }
             Msg::Routed(ids) => {
                 state.active_at = Instant::now();
                 state.args.ctx.faults.at("workspace.routed");
                 for id in ids {
-                    state.wake_connection(&myself, id, connection::Msg::Wake).await?;
+                    state.wake_connection(&myself, id, connection::Msg::Wake).await;
                 }
             }
-            Msg::Restart(Who::Rule) => state.start_rule(&myself).await?,
-            Msg::Restart(Who::Connection(id)) => state.start_connection(&myself, id).await?,
+            Msg::RuleFell => {
+                state.look_at_queues().await?;
+                state.wake_due(&myself).await;
+            }
+            Msg::Restart(Who::Rule) => state.start_rule(&myself).await,
+            Msg::Restart(Who::Connection(id)) => state.start_connection(&myself, id).await,
             Msg::ConnectionIdle { id, handled, next_due } => state.connection_idle(id, handled, next_due),
             Msg::Tick => {
                 state.args.ctx.faults.at("workspace.tick");
@@ -155,18 +159,18 @@ impl Actor for WorkspaceActor {
 }
 
 impl State {
-    async fn wake_rule(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+    async fn wake_rule(&mut self, myself: &ActorRef<Msg>) {
+        // One that fell comes back by itself, and asks the store.
         if self.rule.is_up() {
             self.rule.ring(rule::Msg::Wake);
-            return Ok(());
+        } else if !self.rule.is_down() {
+            self.start_rule(myself).await;
         }
-        // One that fell comes back by itself, and asks the store.
-        if self.rule.is_down() { Ok(()) } else { self.start_rule(myself).await }
     }
 
-    async fn start_rule(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+    async fn start_rule(&mut self, myself: &ActorRef<Msg>) {
         if self.rule.is_up() {
-            return Ok(());
+            return;
         }
         let args = rule::Args {
             workspace_id: self.args.id,
@@ -174,36 +178,26 @@ impl State {
             bell: self.rule.new_bell(),
             ctx: self.args.ctx.clone(),
         };
-        let (actor, _) = Actor::spawn_linked(None, RuleActor, args, myself.get_cell()).await?;
-        self.rule.started(actor);
-        Ok(())
-    }
-
-    async fn wake_connection(
-        &mut self,
-        myself: &ActorRef<Msg>,
-        id: ConnectionId,
-        msg: connection::Msg,
-    ) -> Result<(), ActorProcessingErr> {
-        let supervised = self.connections.entry(id).or_default();
-        if supervised.child.is_up() {
-            match msg {
-                connection::Msg::Wake => supervised.child.ring(msg),
-                msg => supervised.child.tell(msg),
-            }
-            return Ok(());
+        match Actor::spawn_linked(None, RuleActor, args, myself.get_cell()).await {
+            Ok((actor, _)) => self.rule.started(actor),
+            Err(err) => self.rule_fell(myself, &err.to_string()),
         }
-        if supervised.child.is_down() { Ok(()) } else { self.start_connection(myself, id).await }
     }
 
-    async fn start_connection(
-        &mut self,
-        myself: &ActorRef<Msg>,
-        id: ConnectionId,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn wake_connection(&mut self, myself: &ActorRef<Msg>, id: ConnectionId, msg: connection::Msg) {
+        let child = &mut self.connections.entry(id).or_default().child;
+        match msg {
+            connection::Msg::Wake if child.is_up() => child.ring(msg),
+            msg if child.is_up() => child.tell(msg),
+            _ if child.is_down() => {}
+            _ => self.start_connection(myself, id).await,
+        }
+    }
+
+    async fn start_connection(&mut self, myself: &ActorRef<Msg>, id: ConnectionId) {
         let supervised = self.connections.entry(id).or_default();
         if supervised.child.is_up() {
-            return Ok(());
+            return;
         }
         self.waiting.remove(id);
         let args = connection::Args {
@@ -216,15 +210,17 @@ impl State {
             one_at_a_time: supervised.is_suspicious(),
             ctx: self.args.ctx.clone(),
         };
-        let (actor, _) = Actor::spawn_linked(None, ConnectionActor, args, myself.get_cell()).await?;
-        supervised.child.started(actor);
-        Ok(())
+        match Actor::spawn_linked(None, ConnectionActor, args, myself.get_cell()).await {
+            Ok((actor, _)) => supervised.child.started(actor),
+            Err(err) => self.connection_fell(myself, id, &err.to_string()).await,
+        }
     }
 
-    /// Puts a connection away, unless it was woken since it last looked.
+    /// Puts a connection away, unless it was woken since it last looked, or has begun something.
     fn connection_idle(&mut self, id: ConnectionId, handled: u64, next_due: Option<Timestamp>) {
         let Some(supervised) = self.connections.get_mut(&id) else { return };
-        if supervised.child.is_up() && supervised.child.may_leave(handled) {
+        let is_idle = supervised.hand.lock().is_empty() && supervised.child.may_leave(handled);
+        if supervised.child.is_up() && is_idle {
             supervised.child.leave();
             self.connections.remove(&id);
             if let Some(due) = next_due {
@@ -235,37 +231,77 @@ impl State {
 
     /// Wakes what is due, asks to leave if nothing is to be done, and comes back in time.
     async fn tick(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+        self.wake_due(myself).await;
+        let idle_after = self.args.ctx.settings.idle_after;
+        if self.connections.is_empty() && !self.rule.is_down() && self.active_at.elapsed() >= idle_after {
+            self.leave_if_idle(myself).await?;
+        }
+        let first_due = self.waiting.first_due();
+        let wait = first_due.map_or(idle_after, |due| self.args.ctx.until(due).min(idle_after));
+        myself.send_after(wait, || Msg::Tick);
+        Ok(())
+    }
+
+    async fn wake_due(&mut self, myself: &ActorRef<Msg>) {
         let now = self.args.ctx.clock.now();
         while let Some(id) = self.waiting.pop_due(now) {
-            self.wake_connection(myself, id, connection::Msg::Wake).await?;
+            self.wake_connection(myself, id, connection::Msg::Wake).await;
         }
-        let idle_after = self.args.ctx.settings.idle_after;
-        let next_due = self.waiting.first_due();
-        let is_due_soon = next_due.is_some_and(|due| due <= now.after(idle_after));
-        let is_idle = self.connections.is_empty() && !self.rule.is_down() && !is_due_soon;
-        if is_idle && self.active_at.elapsed() >= idle_after {
-            let (id, handled) = (self.args.id, self.wakes);
+    }
+
+    /// Asks to be put away, if the store, too, knows of nothing to do soon: whoever fell, or could not
+    /// write for a while, may owe work that nobody was woken for.
+    async fn leave_if_idle(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+        let ctx = self.args.ctx.clone();
+        if ctx.store.next_due(self.args.id).await? == Some(Timestamp(0)) {
+            self.wake_rule(myself).await;
+            return Ok(());
+        }
+        self.look_at_queues().await?;
+        let (id, handled, next_due) = (self.args.id, self.wakes, self.waiting.first_due());
+        let soon = ctx.clock.now().after(ctx.settings.idle_after);
+        if next_due.is_none_or(|due| due > soon) {
             self.args.parent.cast(root::Msg::WorkspaceIdle { id, handled, next_due })?;
         }
-        let wait = next_due.map_or(idle_after, |due| self.args.ctx.until(due).min(idle_after));
-        myself.send_after(wait, || Msg::Tick);
+        Ok(())
+    }
+
+    /// Makes sure that each connection with a queue is woken when its head is due.
+    async fn look_at_queues(&mut self) -> Result<(), StoreError> {
+        for (id, due) in self.args.ctx.store.queues(self.args.id).await? {
+            match self.connections.get_mut(&id) {
+                Some(supervised) => supervised.child.ring(connection::Msg::Wake),
+                // One that was put away said itself when it is to be woken.
+                None if self.waiting.contains(id) => {}
+                None => self.waiting.insert(id, due),
+            }
+        }
         Ok(())
     }
 
     /// A child is gone without having been sent away.
     async fn child_fell(&mut self, myself: &ActorRef<Msg>, actor: ractor::ActorId, why: &str) {
         if self.rule.is(actor) {
-            metrics::counter!("weft_actor_restarts_total", "actor" => "rule").increment(1);
-            let fallen = self.rule.fell();
-            error!(workspace_id = named(self.args.id), why, ?fallen, "the rule actor fell");
-            restart_after(myself, fallen, Who::Rule);
+            self.rule_fell(myself, why);
+            let _ = myself.cast(Msg::RuleFell);
             return;
         }
-        let Some((&id, supervised)) =
-            self.connections.iter_mut().find(|(_, supervised)| supervised.child.is(actor))
-        else {
-            return; // sent away, or an earlier life
-        };
+        let fallen = self.connections.iter().find(|(_, supervised)| supervised.child.is(actor));
+        // Others were sent away, or are an earlier life.
+        if let Some((&id, _)) = fallen {
+            self.connection_fell(myself, id, why).await;
+        }
+    }
+
+    fn rule_fell(&mut self, myself: &ActorRef<Msg>, why: &str) {
+        metrics::counter!("weft_actor_restarts_total", "actor" => "rule").increment(1);
+        let fallen = self.rule.fell();
+        error!(workspace_id = named(self.args.id), why, ?fallen, "the rule actor fell");
+        restart_after(myself, fallen, Who::Rule);
+    }
+
+    async fn connection_fell(&mut self, myself: &ActorRef<Msg>, id: ConnectionId, why: &str) {
+        let supervised = self.connections.entry(id).or_default();
         metrics::counter!("weft_actor_restarts_total", "actor" => "connection").increment(1);
         let fallen = supervised.child.fell();
         error!(workspace_id = named(self.args.id), connection_id = %id, why, ?fallen, "a connection actor fell");

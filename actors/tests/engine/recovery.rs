@@ -157,3 +157,73 @@ async fn idle_actors_are_put_away_and_woken_on_time() {
     }
     put_away("in the end").await;
 }
+
+/// I2: a wake that meets an actor on its way out is not lost, and disturbs no attempt. Seeded: actors are put
+/// away after a few milliseconds, and events come at any of them.
+#[test]
+fn a_wake_that_meets_an_actor_leaving_is_not_lost() {
+    for seed in 0..6 {
+        let mut world = World::new();
+        world.options.idle_after = ms(3);
+        let mut chance = Chance(seed);
+        life(async {
+            let tenant = Tenant::new(&world.start().await).await;
+            let connection = tenant.route("contact.created").await;
+            world.fake.script(connection, |call| match call.delivery.as_bytes()[15] % 4 {
+                0 => Slow(ms(4), 200),
+                1 => Slow(ms(1), 200),
+                _ => Code(200),
+            });
+            for _ in 0..100 {
+                let event = tenant.emit("contact.created").await;
+                if chance.below(3) == 0 {
+                    tenant.pause(connection, true).await;
+                    tokio::time::sleep(ms(chance.below(5))).await;
+                    tenant.pause(connection, false).await;
+                }
+                tokio::time::sleep(ms(chance.below(12))).await;
+                for _ in 0..chance.below(20) {
+                    tokio::task::yield_now().await;
+                }
+                if chance.below(4) == 0 {
+                    tenant.all_completed(&[event], ms(50)).await;
+                }
+            }
+            tokio::time::sleep(ms(50)).await;
+            let verification = tenant.engine.verify().await.expect("readable");
+            assert_eq!((verification.finished, verification.scheduled), (100, 0), "seed {seed}");
+        });
+        let counts = world.fake.counts();
+        assert!(counts.len() == 100 && counts.values().all(|count| *count == 1), "seed {seed}: {counts:?}");
+    }
+}
+
+/// I2: events that could not be routed for minutes, because the store took no writes, are routed when it does.
+#[tokio::test(start_paused = true)]
+async fn a_workspace_with_unrouted_events_is_not_put_away() {
+    let world = World::new();
+    let tenant = Tenant::new(&world.start().await).await;
+    tenant.route("contact.created").await;
+    for held in [true, false] {
+        if held {
+            world.store.hold("record_routing");
+        } else {
+            world.store.fail(|method, _| {
+                let why = actors::engine::Unavailable::DiskFull;
+                (method == "record_routing").then_some(actors::store::StoreError::Unavailable(why))
+            });
+        }
+        let events = tenant.emit_many("contact.created", 100).await;
+        let asked = world.store.count("record_routing");
+        for _ in 0..60 {
+            tenant.emit("nobody.asks").await; // each wakes the rule actor
+        }
+        tokio::time::sleep(secs(600)).await;
+        let asked = world.store.count("record_routing") - asked;
+        assert!(asked <= 1_300, "asked {asked} times in ten minutes, more than twice a second");
+        world.store.let_go("record_routing");
+        world.store.mend();
+        tenant.all_completed(&events, secs(5)).await;
+    }
+    assert_eq!(world.fake.calls().len(), 200);
+}

@@ -13,6 +13,46 @@ fn falls(at: &'static str, times: usize) -> impl Fn(&str) + Send + Sync {
     }
 }
 
+/// I17: whoever panics, wherever, is started again, and all of the work is done.
+#[tokio::test(start_paused = true)]
+async fn a_panic_anywhere_loses_nothing() {
+    #[rustfmt::skip]
+    let cases = [
+        // place                          attempts may be repeated
+        ("workspace.wake",                false),
+        ("workspace.routed",              false),
+        ("workspace.tick",                false),
+        ("rule.route",                    false),
+        ("rule.record",                   false),
+        ("rule.recorded",                 false),
+        ("connection.start",              false),
+        ("connection.load",               false),
+        ("connection.begin",              true),
+        ("connection.attempt_finished",   true),
+        ("connection.recorded",           true),
+    ];
+    for (place, may_repeat) in cases {
+        for times in 1..=2 {
+            let gauges = gauges::Gauges::default();
+            let _listening = gauges.listen();
+            let world = World::with_faults(falls(place, times));
+            let tenant = Tenant::new(&world.start().await).await;
+            tenant.route("contact.created").await;
+            tenant.route("contact.*").await;
+            let events = tenant.emit_many("contact.created", 20).await;
+            tenant.all_completed(&events, secs(5)).await;
+            let counts = world.fake.counts();
+            assert_eq!(counts.len(), 40, "{place}: each event went to both");
+            let repeated = counts.values().filter(|count| **count > 1).count();
+            assert!(repeated == 0 || may_repeat, "{place}: {repeated} were repeated");
+            let actor = place.split('.').next().expect("an actor");
+            let fallen = gauges.counter(&format!("weft_actor_restarts_total/{actor}"));
+            // Who comes back finds its work in the store, and may not pass the same place again.
+            assert!((1..=times as u64).contains(&fallen), "{place}: {fallen} falls");
+        }
+    }
+}
+
 /// I17: retention falls and comes back, and nobody else notices.
 #[tokio::test(start_paused = true)]
 async fn retention_comes_back() {
