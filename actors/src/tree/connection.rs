@@ -26,7 +26,7 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -61,8 +61,8 @@ pub struct Args {
     /// The workspace's share of attempts.
     pub share: Arc<Semaphore>,
     pub hand: Hand,
-    /// One of the deliveries may be poison: take them one by one, so that it is found.
-    pub one_at_a_time: bool,
+    /// One of these may be poison: until all have come back take them one by one, so that it is found.
+    pub suspects: HashSet<DeliveryId>,
     pub ctx: Context,
 }
 
@@ -176,13 +176,26 @@ impl Actor for ConnectionActor {
                 state.window.clear();
             }
             Msg::Tick => (state.timer, state.may_be_due) = (None, true),
-            Msg::AttemptFinished(finished) => state.attempt_finished(*finished).await?,
+            Msg::AttemptFinished(finished) => {
+                let recorded = state.attempt_finished(*finished).await;
+                state.blame_nobody_for(recorded)?;
+            }
         }
-        state.go_on(&myself).await
+        let went_on = state.go_on(&myself).await;
+        state.blame_nobody_for(went_on)
     }
 }
 
 impl State {
+    /// A fall because the store takes nothing for now is no delivery's fault, whatever is in hand.
+    fn blame_nobody_for(&self, result: Result<(), ActorProcessingErr>) -> Result<(), ActorProcessingErr> {
+        let store_failed = result.as_ref().err().and_then(|err| err.downcast_ref::<StoreError>());
+        if matches!(store_failed, Some(StoreError::Unavailable(_) | StoreError::Fenced)) {
+            self.args.hand.lock().clear();
+        }
+        result
+    }
+
     /// Starts what may be started now, and arms the timer for the rest.
     async fn go_on(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
         if self.args.ctx.is_draining() {
@@ -209,6 +222,9 @@ impl State {
                 return Ok(());
             }
             self.start(myself, entry);
+        }
+        if self.args.hand.lock().is_empty() {
+            self.args.suspects.clear(); // those that did not come back are not due any more
         }
         if let Some(due) = self.next_due {
             let wait = self.args.ctx.until(due).min(self.args.ctx.settings.idle_after);
@@ -276,7 +292,7 @@ impl State {
             return Err(self.args.ctx.until(until));
         }
         let max = self.line.as_ref().map_or(0, |line| line.max_in_flight);
-        let max = if self.args.one_at_a_time { max.min(1) } else { max };
+        let max = if self.args.suspects.is_empty() { max } else { max.min(1) };
         let allowed = self.breaker.allows(max).map_err(|until| until - Instant::now())?;
         Ok(allowed.saturating_sub(self.args.hand.lock().len()))
     }
@@ -342,6 +358,7 @@ impl State {
             Landed::Panicked => return Err("the code around an attempt panicked".into()),
         }
         self.args.hand.lock().remove(&finished.entry.delivery_id);
+        self.args.suspects.remove(&finished.entry.delivery_id);
         Ok(())
     }
 

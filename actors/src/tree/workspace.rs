@@ -16,7 +16,11 @@ use crate::{
     store::{Attempted, DueEntry, StoreError},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{sync::Semaphore, time::Instant};
 use tracing::{error, warn};
 
@@ -207,7 +211,7 @@ impl State {
             bell: supervised.child.new_bell(),
             share: self.share.clone(),
             hand: supervised.hand.clone(),
-            one_at_a_time: supervised.is_suspicious(),
+            suspects: supervised.suspects_next(),
             ctx: self.args.ctx.clone(),
         };
         match Actor::spawn_linked(None, ConnectionActor, args, myself.get_cell()).await {
@@ -336,9 +340,10 @@ impl State {
 }
 
 impl Supervised {
-    /// Something in hand at the last two falls may be to blame: what it is shows when it is alone.
-    fn is_suspicious(&self) -> bool {
-        self.suspects.values().any(|falls| *falls + 1 >= POISON_FALLS)
+    /// What was in hand at the last two falls: whether it is to blame shows when it is alone.
+    fn suspects_next(&self) -> HashSet<DeliveryId> {
+        let is_close = |falls: u32| falls + 1 >= POISON_FALLS;
+        self.suspects.iter().filter(|(_, falls)| is_close(**falls)).map(|(id, _)| *id).collect()
     }
 
     /// Counts what was in hand at this fall, and tells what was so too often.

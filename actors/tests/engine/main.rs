@@ -10,4 +10,5 @@ mod pace;
 mod recovery;
 mod restarts;
 mod rules;
+mod storm;
 mod support;

@@ -105,6 +105,50 @@ async fn a_quarantined_rule_actor_leaves_events_unrouted_for_a_while() {
     tenant.all_completed(&waiting, secs(35)).await;
 }
 
+/// I17: a delivery that its connection's actor falls with three times running is set aside as failed, the
+/// others go on as fast as before, and a person can have it tried again.
+#[tokio::test(start_paused = true)]
+async fn poison_is_set_aside_and_the_rest_flows() {
+    let world = World::new();
+    let tenant = Tenant::new(&world.start().await).await;
+    let connection = tenant.route("contact.created").await;
+    world.fake.script(connection, |_| Slow(ms(50), 200));
+    world.store.hold("unrouted");
+    let mut events = tenant.emit_many("contact.created", 40).await;
+    let poison = events.remove(7);
+    world.store.damage(poison, true);
+    world.store.let_go("unrouted");
+    let delivery = tenant.finished(poison).await;
+    assert_eq!((delivery.status, delivery.attempts[0].outcome), (Status::Failed, Outcome::InternalError));
+    assert!(delivery.last_error.expect("a reason").starts_with("set aside after repeated errors"));
+    tenant.all_completed(&events, secs(10)).await;
+    let more = tenant.emit_many("contact.created", 320).await;
+    tenant.all_completed(&more, secs(2)).await;
+
+    world.store.damage(poison, false);
+    tenant.engine.retry(tenant.scope(), poison, delivery.rule_id).await.expect("it may");
+    assert_eq!(tenant.finished(poison).await.status, Status::Completed);
+}
+
+/// I17: suspicion ends when the suspects have come back well: the connection is not slow for ever.
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_fast_again_once_nobody_is_suspected() {
+    let world = World::new();
+    let tenant = Tenant::new(&world.start().await).await;
+    let connection = tenant.route("contact.created").await;
+    world.fake.script(connection, |_| Slow(ms(50), 200));
+    // It falls twice with the same deliveries in hand.
+    let left = AtomicUsize::new(2);
+    world.store.fail(move |method, _| {
+        let damaged = method == "record_attempts"
+            && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        damaged.then(|| StoreError::Damaged("as scripted".to_owned()))
+    });
+    let events = tenant.emit_many("contact.created", 640).await;
+    tenant.all_completed(&events, secs(8)).await;
+    assert_eq!(world.fake.in_flight_most(connection), 32);
+}
+
 /// I17: a panic while a rule judges an event is that event's: it goes to nobody, with the reason on
 /// record, and the others are routed.
 #[tokio::test(start_paused = true)]
