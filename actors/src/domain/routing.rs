@@ -184,6 +184,7 @@ mod tests {
         ids::{EventId, IdSource, OrganizationId, WorkspaceId},
         timestamp::Timestamp,
     };
+    use proptest::prelude::*;
     use serde_json::{Map, json};
     use uuid::Uuid;
 
@@ -271,6 +272,45 @@ mod tests {
             let routing = RuleSet::compile(vec![rule]).route(&event("a", "global", None), payload.as_bytes());
             assert_eq!(routing.matched.len() == 1, expected, "{payload} {condition}");
             assert_eq!(routing.unmatched.len() == 1, !expected, "{payload} {condition}");
+        }
+    }
+
+    proptest! {
+        /// Each rule of the event's name is heard once: it matches, or says why not; others say nothing.
+        #[test]
+        fn every_rule_of_the_name_is_heard_once(
+            rules in proptest::collection::vec(
+                (
+                    prop_oneof![Just("a"), Just("a.b"), Just("a.*"), Just("*"), Just("*.b"), Just("c")],
+                    proptest::option::of(prop_oneof![Just("user"), Just("team")]),
+                    any::<bool>(),
+                    proptest::option::of(prop_oneof![Just("pro"), Just("free")]),
+                ),
+                0..20,
+            ),
+            name in prop_oneof![Just("a"), Just("a.b"), Just("a.b.c"), Just("c.b")],
+        ) {
+            let ids = IdSource::default();
+            let plan = |plan: &str| json!({"path": "plan", "op": "eq", "value": plan});
+            let made: Vec<Rule> = rules
+                .iter()
+                .map(|(event, resource, active, wanted)| Rule {
+                    resource: resource.map(str::to_owned),
+                    active: *active,
+                    conditions: wanted.map(plan),
+                    ..rule(&ids, event)
+                })
+                .collect();
+            let routing = RuleSet::compile(made.clone()).route(&event(name, "user", None), br#"{"plan":"pro"}"#);
+            let is_of_name = |rule: &Rule| EventPattern::parse(&rule.event).expect("a pattern").matches(name);
+            let (mut matched, mut passed_by) = (Vec::new(), Vec::new());
+            for (rule, (_, resource, active, wanted)) in made.iter().zip(&rules).filter(|(rule, _)| is_of_name(rule)) {
+                let matches = *active && resource.is_none_or(|it| it == "user") && wanted.is_none_or(|it| it == "pro");
+                if matches { matched.push(rule.id) } else { passed_by.push(rule.id) }
+            }
+            prop_assert_eq!(routing.matched.iter().map(|rule| rule.rule.id).collect::<Vec<_>>(), matched);
+            prop_assert_eq!(routing.unmatched.iter().map(|verdict| verdict.rule_id).collect::<Vec<_>>(), passed_by);
+            prop_assert!(routing.unmatched.iter().all(|verdict| !verdict.reason.is_empty()));
         }
     }
 

@@ -125,6 +125,36 @@ impl CompiledRule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// What a pattern's text says, in the plainest words.
+    fn means(pattern: &[&str], name: &[&str]) -> bool {
+        match (pattern, name) {
+            (["*"], [_, ..]) | ([], []) => true,
+            (["*", pattern @ ..], [_, name @ ..]) => means(pattern, name),
+            ([segment, pattern @ ..], [part, name @ ..]) => segment == part && means(pattern, name),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_matches_what_its_text_says(
+            pattern in "(\\*|a|b|ab)(\\.(\\*|a|b|ab)){0,3}", name in "(a|b|ab|c|)(\\.(a|b|ab|c|)){0,4}",
+        ) {
+            let parsed = EventPattern::parse(&pattern).expect("well formed");
+            let expected = means(&pattern.split('.').collect::<Vec<_>>(), &name.split('.').collect::<Vec<_>>());
+            prop_assert_eq!(parsed.matches(&name), expected, "{} on {}", pattern, name);
+        }
+
+        #[test]
+        fn no_text_makes_a_pattern_panic(text in any::<String>(), name in any::<String>()) {
+            if let Ok(pattern) = EventPattern::parse(&text) {
+                prop_assert!(text.contains('*') || pattern.matches(&text));
+                pattern.matches(&name);
+            }
+        }
+    }
 
     #[test]
     fn patterns_match_whole_segments() {
