@@ -16,7 +16,7 @@ impl<V: View> State<V> {
                 self.fence = Fence(epoch);
                 self.save(keys::EPOCH.to_vec(), &epoch);
             }
-            Record::Accepted(new) => self.apply_accepted(&new, place, place.sequence)?,
+            Record::Accepted(new) => self.apply_accepted(&new, place, place.sequence),
             Record::Configured { change, since } => {
                 let change = serde_json::from_str(&change)
                     .map_err(|err| StoreError::Damaged(format!("unreadable change: {err}")))?;
@@ -61,12 +61,7 @@ impl<V: View> State<V> {
         Ok(())
     }
 
-    pub(super) fn apply_accepted(
-        &mut self,
-        new: &NewEvent,
-        place: Place,
-        sequence: u64,
-    ) -> Result<(), StoreError> {
+    pub(super) fn apply_accepted(&mut self, new: &NewEvent, place: Place, sequence: u64) {
         let event = &new.event;
         self.saw(event.accepted_at);
         if let Some(idempotency) = &new.idempotency {
@@ -93,7 +88,6 @@ impl<V: View> State<V> {
         self.view.put_new(keys::unrouted(event.workspace_id, sequence), event.id.as_bytes().to_vec());
         self.list_event(&stored);
         self.save_new(keys::event(event.workspace_id, event.id), &stored);
-        Ok(())
     }
 
     fn apply_routed(
@@ -194,7 +188,7 @@ impl<V: View> State<V> {
         }
         let event = &carried.new.event;
         self.forget_event(event.workspace_id, event.id)?;
-        self.apply_accepted(&carried.new, place, carried.sequence)?;
+        self.apply_accepted(&carried.new, place, carried.sequence);
         let (workspace, id) = (event.workspace_id, event.id);
         if let Some(at) = carried.called_off {
             return self.call_off(workspace, id, at);

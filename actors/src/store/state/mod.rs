@@ -36,6 +36,8 @@ pub trait View {
     }
     /// Removes a key, if it is there.
     fn delete(&mut self, key: Key);
+    /// What was read does not make sense: the view is not to be relied on.
+    fn distrust(&self, _why: &str) {}
     /// Shows the pairs with `from` ≤ key < `to`, in order, until `visit` answers `false`.
     fn scan(&self, from: &[u8], to: &[u8], order: Order, visit: Visit<'_>) -> Result<(), StoreError>;
 }
@@ -243,8 +245,8 @@ impl<V: View> State<V> {
     }
 
     /// Lets an event in that is on disk.
-    pub fn admit(&mut self, new: &NewEvent, place: Place) -> Result<(), StoreError> {
-        self.apply_accepted(new, place, place.sequence)
+    pub fn admit(&mut self, new: &NewEvent, place: Place) {
+        self.apply_accepted(new, place, place.sequence);
     }
 
     /// An event with its deliveries as they are kept.
@@ -294,7 +296,8 @@ impl<V: View> State<V> {
     }
 
     fn load<T: serde::de::DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        self.view.get(key)?.map(|bytes| decode(&bytes)).transpose()
+        let decoded = self.view.get(key)?.map(|bytes| decode(&bytes)).transpose();
+        decoded.inspect_err(|err| self.view.distrust(&err.to_string()))
     }
 
     fn save_new<T: Serialize>(&mut self, key: Key, value: &T) {

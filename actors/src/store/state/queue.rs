@@ -79,9 +79,9 @@ impl<V: View> State<V> {
             self.load::<Delivery>(&keys::delivery(workspace, entry.event_id, entry.delivery_id))?;
         let stored = self.stored_event(workspace, entry.event_id)?;
         let (Some(delivery), Some(stored)) = (delivery, stored) else {
-            return Err(StoreError::Damaged(format!(
-                "a queue names a delivery that is not there: {entry:?}"
-            )));
+            let why = format!("a queue names a delivery that is not there: {entry:?}");
+            self.view.distrust(&why);
+            return Err(StoreError::Damaged(why));
         };
         self.claims.take(&stored.event, connection, delivery.id);
         Ok(Ok((delivery, stored)))
