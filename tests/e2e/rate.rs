@@ -254,6 +254,14 @@ impl Disk for StallingDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         RealDisk.sync_dir(dir)
     }
+
+    fn sync_others(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_others(path)
+    }
+
+    fn room(&self, dir: &Path) -> io::Result<u64> {
+        RealDisk.room(dir)
+    }
 }
 
 struct StallingFile(StallingDisk, Arc<dyn DiskFile>);

@@ -62,7 +62,7 @@ impl Log for MemoryLog {
                 Admission::Repeated(event) => Ok(Appended::Repeated(event)),
                 Admission::New(sequence) => {
                     keys.remember(&new);
-                    state.admit(&new, Place::of(sequence))?;
+                    state.admit(&new, Place::of(sequence));
                     self.records.lock().insert(sequence, Record::Accepted(new).encode());
                     Ok(Appended::New)
                 }

@@ -1,9 +1,12 @@
-//! The threads: who writes the journal, who takes layers to the index, who keeps room.
+//! The thread that writes the journal, and what waits for it.
 
 use super::{
-    journal::{AppendError, Entry, Journal, JournalError, Position, Reserve, SpareMaker},
+    flusher::Flusher,
+    journal::{AppendError, Entry, Journal, Position},
+    keeper::Keeper,
     place_of,
     recent::Recent,
+    trust::Trust,
     view::{Frozen, Index, IndexView},
 };
 use crate::store::{
@@ -25,7 +28,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::Notified, oneshot, watch};
 use tracing::{error, info, warn};
 
 /// Records of a batch, and their bytes.
@@ -44,10 +47,10 @@ const LAYER_KEYS: usize = 8_192;
 const LAYER_AGE: Duration = Duration::from_secs(1);
 /// Keys in memory at which no more events are taken: the index does not keep up.
 const LAYER_KEYS_MAX: usize = 200_000;
-/// How often the index is made durable.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(3);
+/// Keys in memory at which nothing is taken: what became of events waits, too.
+const LAYER_KEYS_LIMIT: usize = 300_000;
 /// How often a disk that fails or is full is tried again.
-const MEND_EVERY: Duration = Duration::from_secs(1);
+pub const MEND_EVERY: Duration = Duration::from_secs(1);
 
 /// Events on their way to the journal, and who waits for them.
 pub struct Job {
@@ -92,11 +95,12 @@ pub struct Intake {
     outbox_bytes: AtomicUsize,
     /// Bytes the committer took from the outbox and could not write.
     unwritten_bytes: AtomicUsize,
+    /// Keys in memory that are not on their way to the index.
+    layer_keys: AtomicUsize,
     settled: AtomicU64,
-    /// Everything up to here is on disk in the index too.
-    checkpointed: AtomicU64,
-    state: AtomicU8,
-    failed: Notify,
+    /// What is in the way of taking events, each of it a bit that its finder sets and clears.
+    trouble: AtomicU8,
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -111,24 +115,33 @@ struct Queue {
     closing: bool,
 }
 
-const OPEN: u8 = 0;
-const FULL: u8 = 1;
-const FAILS: u8 = 2;
-const BEHIND: u8 = 3;
-const CLOSING: u8 = 4;
+/// What is in the way of taking events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Trouble {
+    /// There is not all the room that is to be kept. The keeper finds out when there is again.
+    Full = 1,
+    /// The journal cannot be written. The writer keeps trying.
+    JournalFails = 2,
+    /// The index cannot be written. The flusher keeps trying.
+    IndexFails = 4,
+    /// Too much waits for the index. The flusher finds out when it does not any more.
+    Behind = 8,
+    Closing = 16,
+}
 
 impl Intake {
-    pub fn new(settled: u64, checkpointed: u64) -> Self {
+    pub fn new(settled: u64) -> Self {
         Self {
             queue: Mutex::default(),
             grew: Condvar::new(),
             budget: Arc::new(Semaphore::new(INTAKE_BYTES_MAX)),
             outbox_bytes: AtomicUsize::new(0),
             unwritten_bytes: AtomicUsize::new(0),
+            layer_keys: AtomicUsize::new(0),
             settled: AtomicU64::new(settled),
-            checkpointed: AtomicU64::new(checkpointed),
-            state: AtomicU8::new(OPEN),
-            failed: Notify::new(),
+            trouble: AtomicU8::new(0),
+            changed: Notify::new(),
         }
     }
 
@@ -155,9 +168,10 @@ impl Intake {
         Ok(())
     }
 
-    /// Records nobody waits for are in the outbox.
-    pub fn outbox_grew(&self, bytes: usize) {
+    /// Records nobody waits for are in the outbox, and `keys` in the layer that takes writes.
+    pub fn outbox_grew(&self, bytes: usize, keys: usize) {
         self.outbox_bytes.store(bytes, Ordering::Relaxed);
+        self.layer_keys.store(keys, Ordering::Relaxed);
         let mut queue = self.queue.lock();
         if queue.lazy_since.is_none() {
             queue.lazy_since = Some(Instant::now());
@@ -174,20 +188,27 @@ impl Intake {
         }
     }
 
-    pub fn outbox_has_room(&self) -> bool {
+    /// Whether more records nobody waits for may be made: neither the journal nor the index is too far behind.
+    pub fn has_room(&self) -> bool {
         let waiting =
             self.outbox_bytes.load(Ordering::Relaxed) + self.unwritten_bytes.load(Ordering::Relaxed);
-        waiting < OUTBOX_BYTES_MAX
+        waiting < OUTBOX_BYTES_MAX && self.layer_keys.load(Ordering::Relaxed) < LAYER_KEYS_LIMIT
+    }
+
+    /// A layer is in the index.
+    pub fn thawed(&self) {
+        self.clear(Trouble::Behind, "the index keeps up again");
+        self.changed.notify_waiters();
+    }
+
+    /// Returns when what is in the way has changed, or a layer is in the index, from this call on.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// The sequence up to which everything is durable and part of the state.
     pub fn settled(&self) -> u64 {
         self.settled.load(Ordering::Acquire)
-    }
-
-    /// The sequence up to which the index is durable.
-    pub fn checkpointed(&self) -> u64 {
-        self.checkpointed.load(Ordering::Acquire)
     }
 
     /// Lets a segment go; see [`Journal::remove_oldest`]. Returns whether it is gone.
@@ -206,42 +227,55 @@ impl Intake {
 
     pub fn close(&self) {
         self.queue.lock().closing = true;
-        self.state.store(CLOSING, Ordering::Release);
+        self.trouble.fetch_or(Trouble::Closing as u8, Ordering::AcqRel);
         self.grew.notify_all();
+        self.changed.notify_waiters();
     }
 
     pub fn availability(&self) -> Result<(), Unavailable> {
-        match self.state.load(Ordering::Acquire) {
-            FULL => Err(Unavailable::DiskFull),
-            FAILS => Err(Unavailable::DiskFails),
-            BEHIND => Err(Unavailable::Busy),
-            CLOSING => Err(Unavailable::Closing),
-            _ => Ok(()),
+        let has = |trouble| self.has(trouble);
+        match self.trouble.load(Ordering::Acquire) {
+            0 => Ok(()),
+            _ if has(Trouble::Closing) => Err(Unavailable::Closing),
+            _ if has(Trouble::JournalFails) || has(Trouble::IndexFails) => Err(Unavailable::DiskFails),
+            _ if has(Trouble::Full) => Err(Unavailable::DiskFull),
+            _ => Err(Unavailable::Busy),
         }
     }
 
-    /// Returns when a write fails, with why.
+    pub fn has(&self, trouble: Trouble) -> bool {
+        self.trouble.load(Ordering::Acquire) & trouble as u8 != 0
+    }
+
+    /// Returns when records could not be written, with why. A full disk alone is no reason: that is what
+    /// the reserve is for.
     pub async fn failed(&self) -> Unavailable {
         loop {
-            let failed = self.failed.notified();
-            match self.availability() {
-                Err(why @ (Unavailable::DiskFull | Unavailable::DiskFails)) => return why,
-                _ => failed.await,
+            let changed = self.changed();
+            if self.unwritten_bytes.load(Ordering::Acquire) > 0 {
+                return self.availability().err().unwrap_or(Unavailable::DiskFails);
             }
+            changed.await;
         }
     }
 
-    /// Changes the state, unless the store is closing, and says so once.
-    fn turn(&self, from: &[u8], to: u8, why: &str) {
-        let turned = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
-            (now != to && from.contains(&now)).then_some(to)
-        });
-        if turned.is_ok() {
-            match to {
-                OPEN => info!(why, "events are accepted again"),
-                _ => error!(why, "no events are accepted; deliveries and reads go on"),
+    /// Something is in the way of taking events, and why. Says so once.
+    pub fn raise(&self, trouble: Trouble, why: &str) {
+        if self.trouble.fetch_or(trouble as u8, Ordering::AcqRel) & trouble as u8 == 0 {
+            error!(why, "no events are accepted; deliveries and reads go on");
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// It is not in the way any more, and why.
+    pub fn clear(&self, trouble: Trouble, why: &str) {
+        let before = self.trouble.fetch_and(!(trouble as u8), Ordering::AcqRel);
+        if before & trouble as u8 != 0 {
+            match before == trouble as u8 {
+                true => info!(why, "events are accepted again"),
+                false => info!(why, "something else keeps events from being accepted"),
             }
-            self.failed.notify_waiters();
+            self.changed.notify_waiters();
         }
     }
 
@@ -285,6 +319,7 @@ pub struct Committer {
     pub intake: Arc<Intake>,
     pub durable: watch::Sender<u64>,
     pub recent: Arc<Recent>,
+    pub trust: Arc<Trust>,
 }
 
 impl Committer {
@@ -292,19 +327,20 @@ impl Committer {
     pub fn start(self, journal: Journal, index: Index) -> Vec<JoinHandle<()>> {
         let (to_flusher, layers) = mpsc::channel();
         let (nudge, nudged) = mpsc::channel();
-        let flusher = Flusher {
-            state: self.state.clone(),
-            intake: self.intake.clone(),
+        let flusher = Flusher::new(
+            self.state.clone(),
+            self.intake.clone(),
             index,
-            reserve: journal.reserve(),
-        };
-        let keeper =
-            Keeper { intake: self.intake.clone(), spare: journal.spare_maker(), reserve: journal.reserve() };
+            journal.reserve(),
+            journal.slack_bytes(),
+        );
+        let keeper = Keeper::new(self.intake.clone(), journal.spare_maker(), journal.reserve());
         let writer = Writer {
             state: self.state,
             intake: self.intake,
             durable: self.durable,
             recent: self.recent,
+            trust: self.trust,
             journal,
             to_flusher,
             nudge,
@@ -330,6 +366,7 @@ struct Writer {
     intake: Arc<Intake>,
     durable: watch::Sender<u64>,
     recent: Arc<Recent>,
+    trust: Arc<Trust>,
     journal: Journal,
     to_flusher: mpsc::Sender<Frozen>,
     nudge: mpsc::Sender<()>,
@@ -357,11 +394,7 @@ impl Writer {
             let closing = errand.closing;
             self.commit(errand.jobs);
             for (segment, reply) in errand.remove {
-                let removed = self.journal.remove_oldest(segment);
-                if let Err(err) = &removed {
-                    warn!(segment, %err, "cannot remove a journal segment; it is tried again later");
-                }
-                let _ = reply.send(removed.is_ok());
+                let _ = reply.send(self.remove(segment));
             }
             self.freeze(closing);
             if closing && (self.is_idle() || !self.unwritten.is_empty()) {
@@ -374,6 +407,18 @@ impl Writer {
                 return;
             }
         }
+    }
+
+    /// Removes a segment, unless the index turned out meanwhile not to hold what is in it.
+    fn remove(&mut self, segment: u64) -> bool {
+        if self.trust.is_lost() {
+            return false;
+        }
+        let removed = self.journal.remove_oldest(segment);
+        if let Err(err) = &removed {
+            warn!(segment, %err, "cannot remove a journal segment; it is tried again later");
+        }
+        removed.is_ok()
     }
 
     /// Nothing is under way that wants another look soon.
@@ -389,7 +434,7 @@ impl Writer {
             return;
         }
         let mut state = self.state.write();
-        if self.intake.availability() == Err(Unavailable::DiskFails) && self.unwritten.is_empty() {
+        if self.intake.has(Trouble::JournalFails) && self.unwritten.is_empty() {
             // Something to try the disk with.
             let _ = state.commit(Record::Void);
         }
@@ -435,7 +480,8 @@ impl Writer {
                 // The sequences are given out: what stands in their place says nothing.
                 bodies.truncate(lazy);
                 bodies.extend(accepted.iter().map(|_| Record::Void.encode()));
-                self.intake.unwritten_bytes.store(bodies.iter().map(Vec::len).sum(), Ordering::Relaxed);
+                self.intake.unwritten_bytes.store(bodies.iter().map(Vec::len).sum(), Ordering::Release);
+                self.intake.changed.notify_waiters();
                 self.unwritten = bodies;
                 self.next_try = Instant::now() + MEND_EVERY;
                 self.answer(fates, &Err(why));
@@ -449,7 +495,7 @@ impl Writer {
         let appended = self.journal.append(&entries).or_else(|err| match err {
             // What is under way must be recorded: that is what the reserve is for.
             AppendError::NoSpace(_) => {
-                self.intake.turn(&[OPEN, BEHIND], FULL, "the disk is full");
+                self.intake.raise(Trouble::Full, "the disk is full");
                 if let Err(err) = self.journal.reserve().release() {
                     error!(%err, "cannot release the reserve");
                 }
@@ -460,18 +506,18 @@ impl Writer {
         if self.journal.segments().len() != segments_before {
             let _ = self.nudge.send(());
         }
-        appended.inspect(|_| self.intake.turn(&[FAILS], OPEN, "the disk writes again")).map_err(|err| {
-            match err {
+        appended.inspect(|_| self.intake.clear(Trouble::JournalFails, "the disk writes again")).map_err(
+            |err| match err {
                 AppendError::NoSpace(err) => {
                     error!(%err, "the journal cannot be written");
                     Unavailable::DiskFull
                 }
                 err => {
-                    self.intake.turn(&[OPEN, FULL, BEHIND], FAILS, &err.to_string());
+                    self.intake.raise(Trouble::JournalFails, &err.to_string());
                     Unavailable::DiskFails
                 }
-            }
-        })
+            },
+        )
     }
 
     /// The events are on disk: now they exist.
@@ -481,10 +527,7 @@ impl Writer {
         self.recent.remember((first..).zip(accepted.iter().map(|new| &new.payload)));
         let mut state = self.state.write();
         for ((sequence, new), position) in (first..).zip(accepted).zip(positions) {
-            if let Err(err) = state.admit(new, place_of(sequence, *position)) {
-                // It is on disk and will be found at the next start.
-                self.intake.turn(&[OPEN], FAILS, &err.to_string());
-            }
+            state.admit(new, place_of(sequence, *position));
         }
         drop(state);
         self.intake.settled.store(last, Ordering::Release);
@@ -508,25 +551,23 @@ impl Writer {
     fn freeze(&mut self, closing: bool) {
         if self.ready.is_none() {
             let keys = self.state.read().view.active_keys();
+            self.intake.layer_keys.store(keys, Ordering::Relaxed);
             let is_old = self.layer_since.elapsed() >= LAYER_AGE;
             if keys >= LAYER_KEYS || keys > 0 && (is_old || closing) {
                 let mut state = self.state.write();
                 if !state.view.is_freezing() {
                     let applied = state.next_sequence() - 1;
                     self.ready = Some(state.view.freeze(applied));
+                    self.intake.layer_keys.store(0, Ordering::Relaxed);
                     self.layer_since = Instant::now();
                 } else if keys >= LAYER_KEYS_MAX {
-                    self.intake.turn(&[OPEN], BEHIND, "the index does not keep up");
+                    self.intake.raise(Trouble::Behind, "the index does not keep up");
                 }
             }
         }
         let durable = self.journal.next_sequence() - 1;
-        if let Some(frozen) = self.ready.take_if(|frozen| frozen.applied <= durable)
-            && self.to_flusher.send(frozen).is_err()
-            && !closing
-        {
-            error!("the index thread failed: the store closes; start again");
-            self.intake.close();
+        if let Some(frozen) = self.ready.take_if(|frozen| frozen.applied <= durable) {
+            let _ = self.to_flusher.send(frozen); // one that has failed has closed the store
         }
     }
 }
@@ -562,96 +603,5 @@ fn announce(
         }
         Ok(Admission::Repeated(event)) => Some(Ok(Appended::Repeated(event))),
         Err(err) => Some(Err(err)),
-    }
-}
-
-/// Takes layers down to the index, and makes it durable now and then.
-struct Flusher {
-    state: Arc<RwLock<State<IndexView>>>,
-    intake: Arc<Intake>,
-    index: Index,
-    reserve: Reserve,
-}
-
-impl Flusher {
-    fn run(self, layers: &mpsc::Receiver<Frozen>) {
-        let (mut written, mut checkpointed, mut last) = (0, 0, Instant::now());
-        loop {
-            let received = layers.recv_timeout(CHECKPOINT_EVERY);
-            if let Ok(frozen) = &received
-                && self.write(frozen)
-            {
-                written = frozen.applied;
-            }
-            let is_over = matches!(received, Err(mpsc::RecvTimeoutError::Disconnected));
-            if written > checkpointed && (is_over || last.elapsed() >= CHECKPOINT_EVERY) {
-                match self.index.checkpoint(written) {
-                    Ok(()) => {
-                        checkpointed = written;
-                        self.intake.checkpointed.store(written, Ordering::Release);
-                    }
-                    Err(err) => {
-                        warn!(%err, "cannot make the index durable; it will be built again if need be")
-                    }
-                }
-                last = Instant::now();
-            }
-            if is_over {
-                return;
-            }
-        }
-    }
-
-    /// Writes a layer, and again until it is written: until then it stays in memory. False: given up,
-    /// for the store is closing.
-    fn write(&self, frozen: &Frozen) -> bool {
-        loop {
-            match self.index.write(frozen) {
-                Ok(()) => break,
-                Err(err) => {
-                    self.intake.turn(&[OPEN], FAILS, &err.to_string());
-                    let _ = self.reserve.release();
-                    if self.intake.availability() == Err(Unavailable::Closing) {
-                        return false;
-                    }
-                    thread::sleep(MEND_EVERY);
-                }
-            }
-        }
-        self.state.write().view.thaw();
-        self.intake.turn(&[BEHIND], OPEN, "the index keeps up again");
-        true
-    }
-}
-
-/// Keeps room: a spare segment ahead of need, and a reserve for a full disk.
-struct Keeper {
-    intake: Arc<Intake>,
-    spare: SpareMaker,
-    reserve: Reserve,
-}
-
-impl Keeper {
-    fn run(self, nudged: &mpsc::Receiver<()>) {
-        loop {
-            match self.keep() {
-                Ok(()) => self.intake.turn(&[FULL], OPEN, "there is room again"),
-                Err(JournalError::NoSpace(_)) => self.intake.turn(&[OPEN, BEHIND], FULL, "the disk is full"),
-                Err(err) => warn!(%err, "cannot keep room for the journal"),
-            }
-            if nudged.recv_timeout(MEND_EVERY) == Err(mpsc::RecvTimeoutError::Disconnected) {
-                return;
-            }
-        }
-    }
-
-    fn keep(&self) -> Result<(), JournalError> {
-        if self.spare.wanted() {
-            self.spare.make()?;
-        }
-        if !self.reserve.is_whole() {
-            self.reserve.restore()?;
-        }
-        Ok(())
     }
 }

@@ -16,10 +16,15 @@
 
 mod below;
 mod committer;
+mod flusher;
 pub mod journal;
+mod keeper;
+#[cfg(test)]
+mod mending;
 mod recent;
 mod reclaim;
 mod runs;
+mod trust;
 mod view;
 
 use super::{
@@ -31,7 +36,7 @@ use super::{
     *,
 };
 use committer::{Committer, Intake, Job};
-use journal::{Disk, Journal, Position, ReadError, Reader};
+use journal::{Disk, Journal, Position, ReadError, Reader, is_no_space};
 use parking_lot::{Mutex, RwLock};
 use recent::Recent;
 use std::{
@@ -43,6 +48,7 @@ use std::{
     thread::JoinHandle,
 };
 use tokio::sync::{oneshot, watch};
+use trust::Trust;
 use view::{Index, IndexView};
 
 /// Records between two words about how far a replay is.
@@ -100,7 +106,7 @@ impl EmbeddedStore {
         let (journal, opening) = Journal::open(journal::Options {
             dir: options.directory.join("journal"),
             segment_bytes: options.segment_bytes,
-            disk: options.disk,
+            disk: options.disk.clone(),
             accept_damage: options.accept_damage,
             ..journal::Options::new(&options.directory)
         })?;
@@ -115,12 +121,22 @@ impl EmbeddedStore {
             say(&format!("set aside: {loss}"));
         }
         let reader = journal.reader();
+        let trust = Arc::new(Trust::read(&options.directory, options.disk));
+        let reserve = journal.reserve();
+        if trust.disk().room(&options.directory).is_ok_and(|room| room < journal.slack_bytes()) {
+            say("the disk is full: the room kept in reserve is given up for opening");
+            reserve.release()?;
+        }
         let open_index = || {
-            let (directory, first) = (&options.directory, reader.first_sequence());
-            Index::open(directory, options.cache_bytes, first, say).map_err(OpenError::Index)
+            let open = || Index::open(trust.clone(), options.cache_bytes, reader.first_sequence(), say);
+            let opened = open().or_else(|err| match is_no_space(err.kind()) {
+                true => reserve.release().map_err(io::Error::other).and_then(|()| open()),
+                false => Err(err),
+            });
+            opened.map_err(OpenError::Index)
         };
         // Asked before the index, which is set aside if it is damaged: what it vouched for counts still.
-        let vouched = view::checkpointed(&options.directory);
+        let vouched = trust.checkpointed();
         let cut = |known| OpenError::JournalCut(opening.next_sequence - 1, known);
         if vouched >= opening.next_sequence && !options.accept_damage {
             return Err(cut(vouched));
@@ -131,15 +147,14 @@ impl EmbeddedStore {
                 return Err(cut(applied));
             }
             drop(index);
-            view::forget_checkpoint(&options.directory).map_err(OpenError::Index)?;
+            trust.forget().map_err(OpenError::Index)?;
             fs::remove_dir_all(options.directory.join("index")).map_err(OpenError::Index)?;
             (index, applied) = open_index()?;
         }
         let mut state = State::new(index.view(), applied + 1);
-        replay(&mut state, &index, &reader, applied, opening.next_sequence, say)?;
+        replay(&mut state, &mut index, &reader, applied, opening.next_sequence, say)?;
         let fence = state.open()?;
-        let checkpointed = view::checkpointed(&options.directory);
-        Ok(Self::start(state, index, journal, lock, fence, checkpointed))
+        Ok(Self::start(state, index, journal, lock, fence, trust))
     }
 
     fn start(
@@ -148,15 +163,20 @@ impl EmbeddedStore {
         journal: Journal,
         lock: fs::File,
         fence: Fence,
-        checkpointed: u64,
+        trust: Arc<Trust>,
     ) -> Self {
         let state = Arc::new(RwLock::new(state));
         let settled = state.read().next_sequence() - 1;
         let (durable, watching) = watch::channel(journal.next_sequence() - 1);
-        let intake = Arc::new(Intake::new(settled, checkpointed));
+        let intake = Arc::new(Intake::new(settled));
         let (reader, recent) = (journal.reader(), Arc::new(Recent::default()));
-        let committer =
-            Committer { state: state.clone(), intake: intake.clone(), durable, recent: recent.clone() };
+        let committer = Committer {
+            state: state.clone(),
+            intake: intake.clone(),
+            durable,
+            recent: recent.clone(),
+            trust: trust.clone(),
+        };
         let threads = Mutex::new(committer.start(journal, index));
         let log = JournalLog {
             state: state.clone(),
@@ -164,6 +184,7 @@ impl EmbeddedStore {
             durable: watching,
             recent,
             reader,
+            trust,
             threads,
             _lock: lock,
         };
@@ -196,7 +217,7 @@ fn create_private_file(path: &Path) -> io::Result<fs::File> {
 /// Applies what the journal has beyond the index.
 fn replay(
     state: &mut State<IndexView>,
-    index: &Index,
+    index: &mut Index,
     reader: &Reader,
     applied: u64,
     next_sequence: u64,
@@ -225,16 +246,16 @@ fn replay(
     state.skip_to(next_sequence);
     if checkpointed > applied {
         write_layer(state, index)?;
-        index.checkpoint(next_sequence - 1).map_err(OpenError::Index)?;
+        index.checkpoint(next_sequence - 1).map_err(io::Error::from).map_err(OpenError::Index)?;
         say(&format!("the index is up to date: {total} records read"));
     }
     Ok(())
 }
 
-fn write_layer(state: &mut State<IndexView>, index: &Index) -> Result<(), StoreError> {
+fn write_layer(state: &mut State<IndexView>, index: &mut Index) -> Result<(), OpenError> {
     let applied = state.next_sequence() - 1;
     let frozen = state.view.freeze(applied);
-    index.write(&frozen)?;
+    index.write(&frozen).map_err(io::Error::from).map_err(OpenError::Index)?;
     state.view.thaw();
     Ok(())
 }
@@ -250,6 +271,7 @@ pub struct JournalLog {
     durable: watch::Receiver<u64>,
     recent: Arc<Recent>,
     reader: Reader,
+    trust: Arc<Trust>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: fs::File,
 }
@@ -261,7 +283,7 @@ impl Log for JournalLog {
     fn committed(&self, state: &mut State<IndexView>) {
         let bytes = state.outbox_bytes();
         if bytes > 0 {
-            self.intake.outbox_grew(bytes);
+            self.intake.outbox_grew(bytes, state.view.active_keys());
         }
     }
 
@@ -296,17 +318,23 @@ impl Log for JournalLog {
     }
 
     async fn room(&self) -> Result<(), StoreError> {
+        if self.intake.has_room() {
+            return Ok(());
+        }
         let mut durable = self.durable.clone();
-        while !self.intake.outbox_has_room() {
+        loop {
+            let changed = self.intake.changed();
             durable.borrow_and_update();
-            if self.intake.outbox_has_room() {
-                break;
+            if self.intake.has_room() {
+                return Ok(());
             }
-            if durable.changed().await.is_err() {
-                return Err(StoreError::Unavailable(Unavailable::Closing));
+            tokio::select! {
+                written = durable.changed() => if written.is_err() {
+                    return Err(StoreError::Unavailable(Unavailable::Closing));
+                },
+                () = changed => {}
             }
         }
-        Ok(())
     }
 
     fn record(&self, place: Place) -> Result<Record, StoreError> {

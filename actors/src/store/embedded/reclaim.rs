@@ -52,7 +52,7 @@ impl JournalLog {
         loop {
             let segments = self.reader.segments();
             let [oldest, next, ..] = &segments[..] else { return Ok(()) };
-            if next.first_sequence > self.intake.checkpointed() {
+            if next.first_sequence > self.trust.checkpointed() {
                 return Ok(());
             }
             let live = self.live_in(fence, oldest, next.first_sequence)?;

@@ -6,31 +6,27 @@
 //! and a sled that is damaged is set aside and built again.
 //!
 //! sled 0.34 does not sync its files when it flushes (it asks for `sync_file_range`), so a checkpoint
-//! syncs them itself before it writes down how far the view has come.
+//! syncs them itself before it writes down how far the view has come. Once a write of its has failed it
+//! takes no other until it is opened anew.
 //! <https://github.com/spacejam/sled/blob/v0.34.7/src/pagecache/iobuf.rs>
 
 use super::{
     below::{Below, Range},
-    create_private_file, make_private_directory, runs,
+    journal::is_no_space,
+    make_private_directory, runs,
+    trust::Trust,
 };
 use crate::store::{
-    StoreError,
+    StoreError, Unavailable,
     state::{Order, View, Visit, keys::Key},
 };
 use bytes::Bytes;
 use std::{
-    cmp::Ordering,
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Write},
-    ops::Bound,
-    path::{Path, PathBuf},
-    sync::Arc,
+    cmp::Ordering, collections::BTreeMap, fs, io, ops::Bound, panic::AssertUnwindSafe, path::Path, sync::Arc,
 };
 
 /// The sequence up to which sled holds everything.
 const APPLIED: &[u8] = b"\0applied";
-const CHECKPOINT: &str = "CHECKPOINT";
 const INDEX: &str = "index";
 const INDEX_DAMAGED: &str = "index.damaged";
 
@@ -55,24 +51,84 @@ pub struct Frozen {
     pub applied: u64,
 }
 
+impl Frozen {
+    pub fn keys(&self) -> usize {
+        self.layer.len()
+    }
+
+    /// Layers as one, oldest first; `None` without any.
+    pub fn merge<'f>(layers: impl Iterator<Item = &'f Self>) -> Option<Self> {
+        let mut merged: Option<Self> = None;
+        for frozen in layers {
+            match &mut merged {
+                None => merged = Some(frozen.clone()),
+                Some(Self { layer, applied }) => {
+                    *applied = frozen.applied;
+                    let pairs = frozen.layer.iter().map(|(key, known)| (key.clone(), known.clone()));
+                    Arc::make_mut(layer).extend(pairs);
+                }
+            }
+        }
+        merged
+    }
+}
+
 /// The view.
 pub struct IndexView {
     active: Layer,
     frozen: Option<Frozen>,
-    tree: sled::Tree,
+    /// `None` while sled is opened anew.
+    tree: Option<sled::Tree>,
     below: Below,
+    trust: Arc<Trust>,
 }
 
 /// Where the view rests.
 pub struct Index {
-    db: sled::Db,
-    directory: PathBuf,
+    /// `None` if it could not be opened anew so far.
+    db: Option<sled::Db>,
+    cache_bytes: u64,
+    trust: Arc<Trust>,
+    /// A write failed: nothing is taken until it is opened anew.
+    is_broken: bool,
+}
+
+/// Why the index does not take something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    #[error("there is no room for the index: {0}")]
+    NoSpace(String),
+    #[error("the index cannot be written: {0}")]
+    Failed(String),
+}
+
+impl From<sled::Error> for IndexError {
+    fn from(err: sled::Error) -> Self {
+        match &err {
+            sled::Error::Io(io) if is_no_space(io.kind()) => Self::NoSpace(err.to_string()),
+            _ => Self::Failed(err.to_string()),
+        }
+    }
+}
+
+impl From<IndexError> for io::Error {
+    fn from(err: IndexError) -> Self {
+        match err {
+            IndexError::NoSpace(why) => Self::new(io::ErrorKind::StorageFull, why),
+            IndexError::Failed(why) => Self::other(why),
+        }
+    }
 }
 
 impl IndexView {
     /// Keys written since the last freeze.
     pub fn active_keys(&self) -> usize {
         self.active.len()
+    }
+
+    /// The layer that is on its way down.
+    pub fn frozen(&self) -> Option<&Frozen> {
+        self.frozen.as_ref()
     }
 
     /// Whether a layer is on its way down.
@@ -94,6 +150,18 @@ impl IndexView {
         }
     }
 
+    /// sled, as far as it can be read.
+    fn tree(&self) -> Result<&sled::Tree, StoreError> {
+        self.tree.as_ref().ok_or(StoreError::Unavailable(Unavailable::DiskFails))
+    }
+
+    /// A read of sled failed.
+    fn damaged(&self, err: &sled::Error) -> StoreError {
+        let why = format!("the index cannot be read: {err}");
+        self.trust.lose(&why);
+        StoreError::Damaged(why)
+    }
+
     fn frozen_layer(&self) -> Option<&Layer> {
         self.frozen.as_ref().map(|frozen| &*frozen.layer)
     }
@@ -105,9 +173,13 @@ impl View for IndexView {
             Some(Known::Value { value, .. }) => Ok(Some(value.clone())),
             Some(Known::Gone) => Ok(None),
             None => match runs::value_bytes(key) {
-                Some(value_bytes) => runs::get(&self.tree, key, value_bytes).map_err(damaged),
+                Some(value_bytes) => {
+                    let _reading = Reading(&self.trust);
+                    runs::get(self.tree()?, key, value_bytes).map_err(|err| self.damaged(&err))
+                }
                 None => self.below.row(key, || {
-                    let found = self.tree.get(key).map_err(damaged)?;
+                    let _reading = Reading(&self.trust);
+                    let found = self.tree()?.get(key).map_err(|err| self.damaged(&err))?;
                     Ok(found.map(|value| Bytes::copy_from_slice(&value)))
                 }),
             },
@@ -133,6 +205,10 @@ impl View for IndexView {
         }
     }
 
+    fn distrust(&self, why: &str) {
+        self.trust.lose(why);
+    }
+
     fn scan(&self, from: &[u8], to: &[u8], order: Order, visit: Visit<'_>) -> Result<(), StoreError> {
         if from >= to {
             return Ok(());
@@ -141,16 +217,18 @@ impl View for IndexView {
         let empty = Layer::new();
         let active = self.active.range::<[u8], _>(bounds);
         let frozen = self.frozen_layer().unwrap_or(&empty).range::<[u8], _>(bounds);
-        match (runs::value_bytes(from), order) {
+        let tree = self.tree()?;
+        let _reading = Reading(&self.trust);
+        let merged = match (runs::value_bytes(from), order) {
             (None, Order::Ascending) => {
                 let owned = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
                     pair.map(|(key, value)| (key.to_vec(), Bytes::copy_from_slice(&value)))
                 };
-                let range = || self.tree.range::<&[u8], _>(bounds);
-                match self.below.range(from, to, || range().map(owned)).map_err(damaged)? {
+                let range = || tree.range::<&[u8], _>(bounds);
+                let known = self.below.range(from, to, || range().map(owned));
+                match known.map_err(|err| self.damaged(&err))? {
                     Some(Range::Whole(pairs)) => {
-                        let rest = pairs.iter().map(Ok);
-                        merge(active, frozen, rest, Ordering::Less, visit)
+                        merge(active, frozen, pairs.iter().map(Ok), Ordering::Less, visit)
                     }
                     Some(Range::Long) => {
                         let (mut keys, mut at_end) = (0, false);
@@ -160,28 +238,49 @@ impl View for IndexView {
                             (keys, at_end) = (keys + 1, pair.is_none());
                             pair
                         });
-                        merge(active, frozen, counted, Ordering::Less, visit)?;
+                        let merged = merge(active, frozen, counted, Ordering::Less, visit);
                         if at_end {
                             self.below.read_to_end(from, keys);
                         }
-                        Ok(())
+                        merged
                     }
                     None => merge(active, frozen, range(), Ordering::Less, visit),
                 }
             }
             (None, Order::Descending) => {
-                let rest = self.tree.range::<&[u8], _>(bounds).rev();
+                let rest = tree.range::<&[u8], _>(bounds).rev();
                 merge(active.rev(), frozen.rev(), rest, Ordering::Greater, visit)
             }
             (Some(value_bytes), Order::Ascending) => {
-                merge(active, frozen, runs::range(&self.tree, from, to, value_bytes), Ordering::Less, visit)
+                merge(active, frozen, runs::range(tree, from, to, value_bytes), Ordering::Less, visit)
             }
             (Some(value_bytes), Order::Descending) => {
-                let rest = runs::range(&self.tree, from, to, value_bytes).rev();
+                let rest = runs::range(tree, from, to, value_bytes).rev();
                 merge(active.rev(), frozen.rev(), rest, Ordering::Greater, visit)
             }
+        };
+        merged.map_err(|stop| match stop {
+            Stop::Unreadable(err) => self.damaged(&err),
+            Stop::Visitor(err) => err,
+        })
+    }
+}
+
+/// Notices when a read of sled ends in a panic.
+struct Reading<'t>(&'t Trust);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lose("reading the index panicked");
         }
     }
+}
+
+/// Why a merge did not come to its end.
+enum Stop {
+    Unreadable(sled::Error),
+    Visitor(StoreError),
 }
 
 /// Shows the pairs of three ordered layers as one, the newest layer's word counting.
@@ -192,7 +291,7 @@ fn merge<'a, K, V>(
     rest: impl Iterator<Item = sled::Result<(K, V)>>,
     first: Ordering,
     visit: Visit<'_>,
-) -> Result<(), StoreError>
+) -> Result<(), Stop>
 where
     K: AsRef<[u8]>,
     V: AsRef<[u8]>,
@@ -200,7 +299,7 @@ where
     let (mut active, mut frozen, mut rest) = (active.peekable(), frozen.peekable(), rest.peekable());
     loop {
         if let Some(Err(err)) = rest.peek() {
-            return Err(damaged(err.clone()));
+            return Err(Stop::Unreadable(err.clone()));
         }
         let in_rest = rest.peek().and_then(|pair| pair.as_ref().ok()).map(|(key, _)| key.as_ref());
         let in_memory = [active.peek().map(|(key, _)| &key[..]), frozen.peek().map(|(key, _)| &key[..])];
@@ -218,8 +317,8 @@ where
         let in_frozen = if from_frozen { frozen.next() } else { None };
         let in_rest = if from_rest { rest.next().and_then(Result::ok) } else { None };
         let goes_on = match (in_active.or(in_frozen), &in_rest) {
-            (Some((key, Known::Value { value, .. })), _) => visit(key, value)?,
-            (None, Some((key, value))) => visit(key.as_ref(), value.as_ref())?,
+            (Some((key, Known::Value { value, .. })), _) => visit(key, value).map_err(Stop::Visitor)?,
+            (None, Some((key, value))) => visit(key.as_ref(), value.as_ref()).map_err(Stop::Visitor)?,
             _ => true,
         };
         if !goes_on {
@@ -228,37 +327,39 @@ where
     }
 }
 
-fn damaged(err: sled::Error) -> StoreError {
-    StoreError::Damaged(format!("the index cannot be read: {err}"))
-}
-
 impl Index {
-    /// Opens the index in `directory`, and tells up to which sequence it is complete. One that cannot
-    /// be opened, is behind its checkpoint, or ends before `journal_first`, where the journal begins, is
-    /// set aside: an empty one takes its place.
+    /// Opens the index that `trust` is about, and tells up to which sequence it is complete. One that cannot
+    /// be opened, that nothing vouches for, that is behind its checkpoint, or that ends before
+    /// `journal_first`, where the journal begins, is set aside: an empty one takes its place. For want of room
+    /// nothing is set aside.
     pub fn open(
-        directory: &Path,
+        trust: Arc<Trust>,
         cache_bytes: u64,
         journal_first: u64,
         say: &dyn Fn(&str),
     ) -> io::Result<(Self, u64)> {
+        let directory = trust.directory().to_owned();
         let path = directory.join(INDEX);
-        let checkpoint = checkpointed(directory);
-        let index = |db| Self { db, directory: directory.to_owned() };
+        let checkpoint = trust.checkpointed();
+        let index = |db| Self { db: Some(db), cache_bytes, trust: trust.clone(), is_broken: false };
         if path.exists() {
-            let opened = std::panic::catch_unwind(|| open_db(&path, cache_bytes));
-            let why = match opened {
-                Ok(Ok((db, applied))) => {
-                    if applied >= checkpoint && (applied == 0 || applied + 1 >= journal_first) {
+            let why = match open_db(&path, cache_bytes) {
+                Ok((db, applied)) => {
+                    let is_vouched_for = applied == 0 || checkpoint > 0;
+                    let is_joined = applied == 0 || applied + 1 >= journal_first;
+                    if is_vouched_for && is_joined && applied >= checkpoint {
                         return Ok((index(db), applied));
                     }
                     drop(db); // it writes to its files until then, and these are about to move
-                    format!(
-                        "it ends at {applied}, its checkpoint says {checkpoint}, the journal begins at {journal_first}"
-                    )
+                    match is_vouched_for {
+                        false => "nothing vouches for it".to_owned(),
+                        true => format!(
+                            "it ends at {applied}, its checkpoint says {checkpoint}, the journal begins at {journal_first}"
+                        ),
+                    }
                 }
-                Ok(Err(err)) => err.to_string(),
-                Err(_) => "it does not open".to_owned(),
+                Err(err @ IndexError::NoSpace(_)) => return Err(err.into()),
+                Err(err) => err.to_string(),
             };
             say(&format!("the index is set aside and built again from the journal: {why}"));
             let aside = directory.join(INDEX_DAMAGED);
@@ -269,101 +370,161 @@ impl Index {
         } else if checkpoint > 0 {
             say("the index is missing and built again from the journal");
         }
-        forget_checkpoint(directory)?;
-        let (db, applied) = open_db(&path, cache_bytes).map_err(io::Error::other)?;
+        trust.forget()?;
+        let (db, applied) = open_db(&path, cache_bytes)?;
         Ok((index(db), applied))
     }
 
     /// A view on it.
     pub fn view(&self) -> IndexView {
-        IndexView { active: Layer::new(), frozen: None, tree: (*self.db).clone(), below: Below::default() }
+        IndexView {
+            active: Layer::new(),
+            frozen: None,
+            tree: self.db.as_deref().cloned(),
+            below: Below::default(),
+            trust: self.trust.clone(),
+        }
     }
 
     /// Writes a frozen layer down, in one batch.
-    pub fn write(&self, frozen: &Frozen) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        let mut list: (&[u8], Vec<runs::Entry<'_>>) = (&[], Vec::new());
-        for (key, known) in &*frozen.layer {
-            let value = match known {
-                Known::Value { value, .. } => Some(&value[..]),
-                Known::Gone => None,
-            };
-            match (runs::value_bytes(key), value) {
-                (Some(_), value) => {
-                    let (of, id) = runs::split(key);
-                    if of != list.0 {
-                        self.write_list(&mut batch, &list)?;
-                        list = (of, Vec::new());
-                    }
-                    list.1.push((id, value));
-                }
-                (None, Some(value)) => batch.insert(&key[..], value),
-                (None, None) => batch.remove(&key[..]),
-            }
+    pub fn write(&mut self, frozen: &Frozen) -> Result<(), IndexError> {
+        let written = self.db().and_then(|db| write(db, frozen));
+        self.settle(written)
+    }
+
+    /// After a write that failed no other is taken; and unless it was for want of room, nobody knows what is lost.
+    fn settle(&mut self, done: Result<(), IndexError>) -> Result<(), IndexError> {
+        self.is_broken |= done.is_err();
+        if let Err(IndexError::Failed(why)) = &done {
+            self.trust.lose(why);
         }
-        self.write_list(&mut batch, &list)?;
-        batch.insert(APPLIED, &frozen.applied.to_be_bytes());
-        self.db.apply_batch(batch).map_err(damaged)
+        done
     }
 
-    fn write_list(
-        &self,
-        batch: &mut sled::Batch,
-        (list, changes): &(&[u8], Vec<runs::Entry<'_>>),
-    ) -> Result<(), StoreError> {
-        let Some(value_bytes) = runs::value_bytes(list) else { return Ok(()) };
-        runs::write(&self.db, batch, list, value_bytes, changes).map_err(damaged)
+    /// The sequence up to which it is durable.
+    pub fn checkpointed(&self) -> u64 {
+        self.trust.checkpointed()
     }
 
-    /// Makes what was written durable, and writes down how far it goes.
-    pub fn checkpoint(&self, applied: u64) -> io::Result<()> {
-        self.db.flush().map_err(io::Error::other)?;
-        let path = self.directory.join(INDEX);
-        sync_all_files(&path)?;
-        let new = self.directory.join("CHECKPOINT.new");
-        let mut file = create_private_file(&new)?;
-        file.write_all(&applied.to_be_bytes())?;
-        file.write_all(&crc32c::crc32c(&applied.to_be_bytes()).to_be_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, self.directory.join(CHECKPOINT))?;
-        File::open(&self.directory)?.sync_all()
+    /// Whether it takes nothing more until it is opened anew.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    fn db(&self) -> Result<&sled::Db, IndexError> {
+        self.db.as_ref().ok_or_else(|| IndexError::Failed("it is not open".to_owned()))
+    }
+
+    /// Bytes the disk has room for; a disk that does not say has enough.
+    pub fn room(&self) -> u64 {
+        self.trust.disk().room(&self.trust.directory().join(INDEX)).unwrap_or(u64::MAX)
+    }
+
+    /// Hands what was written over to the operating system: it survives this process, and being opened anew.
+    pub fn flush(&mut self) -> Result<(), IndexError> {
+        let flushed = self.db().and_then(|db| Ok(db.flush().map(drop)?));
+        self.settle(flushed)
+    }
+
+    /// Makes what was written durable, and writes down how far it goes. After a sync that failed nothing
+    /// vouches for the index any more.
+    pub fn checkpoint(&mut self, applied: u64) -> Result<(), IndexError> {
+        self.flush()?;
+        self.trust.make_known();
+        if self.trust.is_lost() {
+            return Ok(());
+        }
+        if let Err(err) = sync_all_files(&self.trust, &self.trust.directory().join(INDEX)) {
+            self.trust.lose(&format!("its files cannot be synced: {err}"));
+            return Ok(());
+        }
+        self.trust.vouch(applied).map_err(|err| IndexError::Failed(err.to_string()))
+    }
+
+    /// Opens it anew, with all that was flushed, up to the sequence `flushed`. What was not is in
+    /// `frozen` and goes above what is there. Until this succeeds the view cannot be read.
+    pub fn reopen(
+        &mut self,
+        view: &mut IndexView,
+        flushed: u64,
+        frozen: Option<Frozen>,
+    ) -> Result<(), IndexError> {
+        (view.tree, self.db, self.is_broken) = (None, None, true);
+        let (db, applied) = open_db(&self.trust.directory().join(INDEX), self.cache_bytes)?;
+        if applied < flushed {
+            let why = format!("it ends at {applied}, and was flushed up to {flushed}");
+            self.trust.lose(&why);
+            return Err(IndexError::Failed(why));
+        }
+        view.tree = Some((*db).clone());
+        (view.frozen, view.below) = (frozen, Below::default());
+        (self.db, self.is_broken) = (Some(db), false);
+        Ok(())
     }
 }
 
-fn open_db(path: &Path, cache_bytes: u64) -> sled::Result<(sled::Db, u64)> {
-    // sled makes its files readable by everybody who may enter.
-    make_private_directory(path)?;
-    let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
-    let applied = db.get(APPLIED)?;
+fn write(db: &sled::Db, frozen: &Frozen) -> Result<(), IndexError> {
+    let mut batch = sled::Batch::default();
+    let mut list: (&[u8], Vec<runs::Entry<'_>>) = (&[], Vec::new());
+    for (key, known) in &*frozen.layer {
+        let value = match known {
+            Known::Value { value, .. } => Some(&value[..]),
+            Known::Gone => None,
+        };
+        match (runs::value_bytes(key), value) {
+            (Some(_), value) => {
+                let (of, id) = runs::split(key);
+                if of != list.0 {
+                    write_list(db, &mut batch, &list)?;
+                    list = (of, Vec::new());
+                }
+                list.1.push((id, value));
+            }
+            (None, Some(value)) => batch.insert(&key[..], value),
+            (None, None) => batch.remove(&key[..]),
+        }
+    }
+    write_list(db, &mut batch, &list)?;
+    batch.insert(APPLIED, &frozen.applied.to_be_bytes());
+    Ok(db.apply_batch(batch)?)
+}
+
+fn write_list(
+    db: &sled::Db,
+    batch: &mut sled::Batch,
+    (list, changes): &(&[u8], Vec<runs::Entry<'_>>),
+) -> Result<(), IndexError> {
+    let Some(value_bytes) = runs::value_bytes(list) else { return Ok(()) };
+    Ok(runs::write(db, batch, list, value_bytes, changes)?)
+}
+
+/// Opens sled, which may panic over what it finds.
+fn open_db(path: &Path, cache_bytes: u64) -> Result<(sled::Db, u64), IndexError> {
+    let open = || {
+        // sled makes its files readable by everybody who may enter.
+        make_private_directory(path)?;
+        let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
+        let applied = db.get(APPLIED)?;
+        Ok::<_, sled::Error>((db, applied))
+    };
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(open));
+    let (db, applied) = opened.map_err(|_| IndexError::Failed("it does not open".to_owned()))??;
     let applied = applied.and_then(|bytes| bytes[..].try_into().ok()).map_or(0, u64::from_be_bytes);
     Ok((db, applied))
 }
 
-/// Takes the checkpoint away, before the index it vouches for goes.
-pub fn forget_checkpoint(directory: &Path) -> io::Result<()> {
-    match fs::remove_file(directory.join(CHECKPOINT)) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
-        _ => Ok(()),
-    }
-}
-
-/// The sequence the last checkpoint vouches for; 0 without a valid one.
-pub fn checkpointed(directory: &Path) -> u64 {
-    let bytes = fs::read(directory.join(CHECKPOINT)).unwrap_or_default();
-    let Some((applied, crc)) = bytes.split_at_checked(8) else { return 0 };
-    let is_whole = crc == crc32c::crc32c(applied).to_be_bytes();
-    applied.try_into().ok().filter(|_| is_whole).map_or(0, u64::from_be_bytes)
-}
-
 /// sled's main file, and the side files it moves large values to.
-fn sync_all_files(directory: &Path) -> io::Result<()> {
+fn sync_all_files(trust: &Trust, directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            sync_all_files(&entry.path())?;
-        } else if let Ok(file) = File::open(entry.path()) {
-            file.sync_data()?;
+            sync_all_files(trust, &entry.path())?;
+        } else {
+            match trust.disk().sync_others(&entry.path()) {
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {} // removed meanwhile
+                synced => synced?,
+            }
         }
     }
-    File::open(directory)?.sync_all()
+    trust.disk().sync_others(directory)
 }

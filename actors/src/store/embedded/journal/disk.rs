@@ -26,6 +26,10 @@ pub trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes durable what somebody else wrote to a file or directory.
+    fn sync_others(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that may still be written below `dir`.
+    fn room(&self, dir: &Path) -> io::Result<u64>;
 }
 
 /// An open file, shared by whoever holds it.
@@ -77,6 +81,16 @@ impl Disk for RealDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()
     }
+
+    fn sync_others(&self, path: &Path) -> io::Result<()> {
+        let file = fs::File::open(path)?;
+        if file.metadata()?.is_dir() { file.sync_all() } else { file.sync_data() }
+    }
+
+    fn room(&self, dir: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(dir)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
 }
 
 struct RealFile(fs::File);
@@ -125,12 +139,17 @@ pub struct DiskError {
 impl DiskError {
     /// Is it for want of room (disk or quota), so that waiting may help?
     pub fn is_no_space(&self) -> bool {
-        matches!(self.source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        is_no_space(self.source.kind())
     }
 
     pub(super) fn is_not_found(&self) -> bool {
         self.source.kind() == ErrorKind::NotFound
     }
+}
+
+/// Is it for want of room, on the disk or in the quota?
+pub fn is_no_space(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Names the action and the path of a failure.

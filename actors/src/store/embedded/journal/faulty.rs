@@ -39,6 +39,8 @@ struct Script {
     /// Likewise for syncs, of files and of directories.
     syncs: Vec<u32>,
     full: bool,
+    failing: Option<PathBuf>,
+    panicking: Option<PathBuf>,
     synced: u64,
     written: u64,
     files: BTreeMap<PathBuf, u64>,
@@ -63,6 +65,16 @@ impl FaultyDisk {
         self.0.lock().syncs.push(nth);
     }
 
+    /// From now on the syncs of what others write below `path` fail; they are not counted.
+    pub fn fail_syncs_below(&self, path: &Path) {
+        self.0.lock().failing = Some(path.to_owned());
+    }
+
+    /// Whoever asks for the room below `path` panics, once.
+    pub fn panic_at(&self, path: &Path) {
+        self.0.lock().panicking = Some(path.to_owned());
+    }
+
     /// While full, no file can be made or grow.
     pub fn set_full(&self, full: bool) {
         self.0.lock().full = full;
@@ -72,6 +84,7 @@ impl FaultyDisk {
     pub fn heal(&self) {
         let mut script = self.0.lock();
         (script.full, script.writes, script.syncs) = (false, Vec::new(), Vec::new());
+        script.failing = None;
     }
 
     /// How many writes and syncs were asked for so far.
@@ -172,6 +185,22 @@ impl Disk for FaultyDisk {
             true => Err(io::Error::other("scripted sync failure")),
             false => Ok(()),
         }
+    }
+
+    fn sync_others(&self, path: &Path) -> io::Result<()> {
+        match &self.0.lock().failing {
+            Some(failing) if path.starts_with(failing) => Err(io::Error::other("scripted sync failure")),
+            _ => Ok(()),
+        }
+    }
+
+    fn room(&self, dir: &Path) -> io::Result<u64> {
+        let mut script = self.0.lock();
+        let panics = script.panicking.take_if(|panicking| dir.starts_with(panicking)).is_some();
+        let full = script.full;
+        drop(script);
+        assert!(!panics, "scripted panic");
+        if full { Ok(0) } else { RealDisk.room(dir) }
     }
 }
 

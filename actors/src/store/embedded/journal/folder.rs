@@ -20,6 +20,8 @@ const SPARE_UNFINISHED: &str = "spare.tmp";
 const NEXT: &str = "next.tmp";
 /// One write of zeros.
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+/// What is always left to whoever writes beside the journal, in bytes, however small the segments.
+const SLACK_BYTES_MIN: u64 = 4 << 20;
 /// Zeros are synced in steps, so that a group commit beside them never waits long.
 const ZEROS_PER_SYNC: u64 = 8 << 20;
 
@@ -104,7 +106,7 @@ impl Folder {
         let next = self.path(NEXT);
         let zeroed = match head.bytes == self.segment_bytes && self.claim_spare()? {
             true => self.disk.open(&next).naming("open", &next),
-            false => self.make_zeroed(NEXT, u64::from(head.bytes)),
+            false => self.make_zeroed_leaving(NEXT, u64::from(head.bytes), self.slack_bytes()),
         };
         let made = zeroed.and_then(|file| {
             let encoded = head.encode();
@@ -147,7 +149,7 @@ impl Folder {
         if self.has_spare() {
             return Ok(false);
         }
-        self.make_zeroed(SPARE_UNFINISHED, u64::from(self.segment_bytes))?;
+        self.make_zeroed_ahead(SPARE_UNFINISHED, u64::from(self.segment_bytes))?;
         let mut spare = self.spare.lock();
         let unfinished = self.path(SPARE_UNFINISHED);
         self.disk.rename(&unfinished, &self.path(SPARE)).naming("rename", &unfinished)?;
@@ -161,8 +163,29 @@ impl Folder {
         work()
     }
 
+    /// See [`Journal::slack_bytes`](super::Journal::slack_bytes).
+    pub fn slack_bytes(&self) -> u64 {
+        (u64::from(self.segment_bytes) / 4).max(SLACK_BYTES_MIN)
+    }
+
+    /// Makes a synced file of zeros ahead of need: it must not take the room from those who need it now.
+    pub fn make_zeroed_ahead(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        self.make_zeroed_leaving(name, bytes, 2 * self.slack_bytes()).map(drop)
+    }
+
+    /// Makes a synced file of zeros, if there is so much more room. Looking first also spares a full disk
+    /// being filled up to its last byte, again and again.
+    fn make_zeroed_leaving(&self, name: &str, bytes: u64, left: u64) -> Result<Arc<dyn DiskFile>, DiskError> {
+        let room = self.disk.room(&self.dir).naming("look at the room for", &self.path(name))?;
+        if room < bytes + left {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(full).naming("make", &self.path(name));
+        }
+        self.make_zeroed(name, bytes)
+    }
+
     /// Makes a synced file of zeros; leaves nothing behind if it cannot.
-    pub fn make_zeroed(&self, name: &str, bytes: u64) -> Result<Arc<dyn DiskFile>, DiskError> {
+    fn make_zeroed(&self, name: &str, bytes: u64) -> Result<Arc<dyn DiskFile>, DiskError> {
         let path = self.path(name);
         let file = self.disk.create(&path).naming("create", &path)?;
         let filled =

@@ -37,7 +37,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use disk::{Disk, DiskError, DiskFile, RealDisk};
+pub use disk::{Disk, DiskError, DiskFile, RealDisk, is_no_space};
 pub use error::{AppendError, Damage, JournalError, ReadError};
 pub use faulty::{FaultyDisk, WriteFault};
 pub use format::{BODY_BYTES_MAX, SEGMENT_BYTES_MIN};
@@ -226,6 +226,12 @@ impl Journal {
     /// The room kept for a full disk.
     pub fn reserve(&self) -> Reserve {
         Reserve(self.shared.folder.clone())
+    }
+
+    /// Room that is always left on the disk for what is written beside the journal, in bytes, so that a
+    /// full disk does not keep it from being opened. What is made ahead of need leaves twice as much.
+    pub fn slack_bytes(&self) -> u64 {
+        self.shared.folder.slack_bytes()
     }
 
     /// The segments, oldest first; the last is the one written to.

@@ -64,7 +64,7 @@ impl Reserve {
         if self.0.bytes_of(RESERVE)?.is_some() {
             self.0.remove(RESERVE)?; // of another size
         }
-        self.0.make_zeroed(RESERVE_UNFINISHED, self.0.reserve_bytes)?;
+        self.0.make_zeroed_ahead(RESERVE_UNFINISHED, self.0.reserve_bytes)?;
         let unfinished = self.0.path(RESERVE_UNFINISHED);
         let renamed = self.0.disk.rename(&unfinished, &self.0.path(RESERVE));
         renamed.map_err(|source| DiskError { action: "rename", path: unfinished, source })?;
