@@ -211,7 +211,7 @@ impl Options {
             delivery: DeliveryDefaults {
                 retry: RetryPolicy::default(),
                 timeout: Duration::from_secs(15),
-                max_in_flight: 32,
+                max_in_flight: 64,
             },
             retention_days: 30,
             outbound_allow: Vec::new(),

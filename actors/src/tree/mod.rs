@@ -106,7 +106,7 @@ impl Default for Settings {
         Self {
             retry: RetryPolicy::default(),
             timeout: Duration::from_secs(15),
-            max_in_flight: 32,
+            max_in_flight: 64,
             idle_after: Duration::from_secs(30),
             retention_days: 30,
             retention_every: Duration::from_secs(300),

@@ -1,15 +1,15 @@
 //! What sled was found to hold, so that the reads of every event need not ask it again.
 //!
 //! A read of sled costs microseconds, and an event would make a dozen: the same few rows of
-//! configuration, and the short rest of queues that pass through. What was found is kept up with
-//! what is written: only layers that are taken down write to sled, and [`Below::wrote`] sees them.
+//! configuration, its own rows, and the short rest of queues that pass through. What was found is kept
+//! up with what is written: only layers that are taken down write to sled, and [`Below::wrote`] sees them.
 
 use super::view::{Known, Layer};
 use crate::store::state::keys;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -21,6 +21,10 @@ const ROW_BYTES_MAX: usize = 4_096;
 const RANGE_KEYS_MAX: usize = 512;
 /// Tables of rows that many events read and few changes write; see [the layout](keys).
 const ROWS: &[u8] = b"CPQVcgmpw";
+/// Tables of rows that are read again soon after they were written, for as long as their event is new.
+const LATELY: &[u8] = b"de";
+/// Bytes of such rows that are kept.
+const LATELY_BYTES_MAX: usize = 24 << 20;
 /// Tables that work passes through: while it does not pile up, hardly any of it is in sled.
 const PASSAGES: &[u8] = b"qu";
 
@@ -29,6 +33,17 @@ const PASSAGES: &[u8] = b"qu";
 pub struct Below {
     rows: Mutex<HashMap<Vec<u8>, Option<Bytes>>>,
     ranges: Mutex<HashMap<Vec<u8>, Range>>,
+    lately: Mutex<Lately>,
+    /// For prefixes of ranges: no key comes before this one, in sled or above it.
+    heads: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+}
+
+/// Rows that were written lately.
+#[derive(Default)]
+struct Lately {
+    rows: HashMap<Vec<u8>, Bytes>,
+    oldest_first: VecDeque<Vec<u8>>,
+    bytes: usize,
 }
 
 /// All that sled has under a prefix.
@@ -46,6 +61,11 @@ impl Below {
         key: &[u8],
         read: impl FnOnce() -> Result<Option<Bytes>, E>,
     ) -> Result<Option<Bytes>, E> {
+        if is_of(LATELY, key)
+            && let Some(known) = self.lately.lock().rows.get(key)
+        {
+            return Ok(Some(known.clone()));
+        }
         if !is_of(ROWS, key) {
             return read();
         }
@@ -67,8 +87,7 @@ impl Below {
         to: &[u8],
         read: impl FnOnce() -> Read,
     ) -> Result<Option<Range>, E> {
-        let is_kept = is_of(PASSAGES, from) && keys::PREFIXES_SCANNED.contains(&from.len());
-        if !is_kept || keys::end_of(from) != to {
+        if !is_passage(from, to) {
             return Ok(None);
         }
         if let Some(known) = self.ranges.lock().get(from) {
@@ -84,42 +103,94 @@ impl Below {
         Ok(Some(found))
     }
 
-    /// A long range was read to its end within so many keys.
-    pub fn read_to_end(&self, from: &[u8], keys: usize) {
-        if keys <= RANGE_KEYS_MAX / 2 {
-            self.ranges.lock().remove(from);
+    /// The first key there may be from `from` to `to`, if it is known to be a later one than `from`. What has
+    /// passed leaves a trace of keys that are gone, until the next layers are written: it need not be walked.
+    pub fn head(&self, from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
+        if is_passage(from, to) { self.heads.lock().get(from).cloned() } else { None }
+    }
+
+    /// This was found to be the first key from `from` to `to`.
+    pub fn found_head(&self, from: &[u8], to: &[u8], key: &[u8]) {
+        if is_passage(from, to) {
+            let mut heads = self.heads.lock();
+            if let Some(head) = heads.get_mut(from) {
+                head.clear();
+                head.extend_from_slice(key);
+            } else {
+                if heads.len() >= KNOWN_MAX {
+                    heads.clear();
+                }
+                heads.insert(from.to_vec(), key.to_vec());
+            }
+        }
+    }
+
+    /// A key is put, above sled.
+    pub fn put(&self, key: &[u8]) {
+        if is_of(PASSAGES, key) {
+            let mut heads = self.heads.lock();
+            for prefix in keys::PREFIXES_SCANNED.iter().filter_map(|bytes| key.get(..*bytes)) {
+                if let Some(head) = heads.get_mut(prefix).filter(|head| key < &head[..]) {
+                    head.clear();
+                    head.extend_from_slice(key);
+                }
+            }
         }
     }
 
     /// A layer was written to sled. Nobody may read meanwhile.
     pub fn wrote(&self, layer: &Layer) {
         let (mut rows, mut ranges) = (self.rows.lock(), self.ranges.lock());
+        let mut lately = self.lately.lock();
         for (key, known) in layer {
-            if is_of(ROWS, key) {
+            if is_of(LATELY, key) {
+                lately.write(key, known);
+            } else if is_of(ROWS, key) {
                 rows.remove(key);
             } else if is_of(PASSAGES, key) {
                 for prefix in keys::PREFIXES_SCANNED.iter().filter_map(|bytes| key.get(..*bytes)) {
-                    if let Some(range) = ranges.get_mut(prefix) {
-                        range.write(key, known);
+                    match ranges.get_mut(prefix) {
+                        Some(Range::Whole(pairs)) => write_range(Arc::make_mut(pairs), key, known),
+                        // It may be shorter by now: to be found out.
+                        Some(Range::Long) => drop(ranges.remove(prefix)),
+                        None => {}
                     }
                 }
+            }
+        }
+        for range in ranges.values_mut() {
+            if matches!(range, Range::Whole(pairs) if pairs.len() > RANGE_KEYS_MAX) {
+                *range = Range::Long;
             }
         }
     }
 }
 
-impl Range {
+impl Lately {
     fn write(&mut self, key: &[u8], known: &Known) {
-        let Self::Whole(pairs) = self else { return };
-        let pairs = Arc::make_mut(pairs);
         match known {
-            Known::Value { value, .. } => pairs.insert(key.to_vec(), value.clone()),
-            Known::Gone => pairs.remove(key),
-        };
-        if pairs.len() > RANGE_KEYS_MAX {
-            *self = Self::Long;
+            Known::Value { value, .. } => {
+                self.bytes += value.len();
+                match self.rows.insert(key.to_vec(), value.clone()) {
+                    Some(before) => self.bytes -= before.len(),
+                    None => self.oldest_first.push_back(key.to_vec()),
+                }
+            }
+            // Its place in the order is left to be passed over.
+            Known::Gone => self.bytes -= self.rows.remove(key).map_or(0, |value| value.len()),
+        }
+        while self.bytes > LATELY_BYTES_MAX || self.oldest_first.len() > 2 * self.rows.len() + KNOWN_MAX {
+            let Some(oldest) = self.oldest_first.pop_front() else { break };
+            self.bytes -= self.rows.remove(&oldest).map_or(0, |value| value.len());
         }
     }
+}
+
+fn write_range(pairs: &mut BTreeMap<Vec<u8>, Bytes>, key: &[u8], known: &Known) {
+    match known {
+        Known::Value { value, .. } => pairs.insert(key.to_vec(), value.clone()),
+        Known::Gone => pairs.remove(key),
+    };
 }
 
 fn remember<T>(known: &Mutex<HashMap<Vec<u8>, T>>, key: &[u8], found: T) {
@@ -128,6 +199,11 @@ fn remember<T>(known: &Mutex<HashMap<Vec<u8>, T>>, key: &[u8], found: T) {
         known.clear();
     }
     known.insert(key.to_vec(), found);
+}
+
+/// Whether a range is all of a prefix that work passes through.
+fn is_passage(from: &[u8], to: &[u8]) -> bool {
+    is_of(PASSAGES, from) && keys::PREFIXES_SCANNED.contains(&from.len()) && keys::end_of(from) == to
 }
 
 fn is_of(tables: &[u8], key: &[u8]) -> bool {
@@ -160,7 +236,45 @@ mod tests {
         below.wrote(&Layer::from([(b"c2".to_vec(), Known::Gone)]));
         assert_eq!(asks(&below, b"c1", None), (Some("one".into()), false));
         assert_eq!(asks(&below, b"c2", Some(b"two")), (Some("two".into()), true));
-        assert!(asks(&below, b"e1", None).1 && asks(&below, b"e1", None).1, "events are not kept");
+        assert!(asks(&below, b"h1", None).1 && asks(&below, b"h1", None).1, "lists are not kept");
+    }
+
+    #[test]
+    fn what_was_written_lately_is_known_within_its_bytes() {
+        let below = Below::default();
+        let write = |key: &[u8], value: Option<Bytes>| {
+            let known = value.map_or(Known::Gone, |value| Known::Value { value, fresh: false });
+            below.wrote(&Layer::from([(key.to_vec(), known)]));
+        };
+        write(b"e1", Some("one".into()));
+        write(b"e2", Some("two".into()));
+        write(b"e1", Some("three".into()));
+        assert_eq!(asks(&below, b"e1", None), (Some("three".into()), false));
+        write(b"e1", None);
+        assert_eq!(asks(&below, b"e1", None), (None, true));
+        assert_eq!(asks(&below, b"e2", None), (Some("two".into()), false));
+        write(b"d1", Some(vec![0; LATELY_BYTES_MAX].into()));
+        assert!(asks(&below, b"e2", None).1, "the oldest goes");
+        for n in 0..100_000_u32 {
+            let key = [b"e", &n.to_be_bytes()[..]].concat();
+            write(&key, Some("x".into()));
+            write(&key, None);
+        }
+        assert!(below.lately.lock().oldest_first.len() <= 2 * KNOWN_MAX, "what is gone leaves no trace");
+    }
+
+    #[test]
+    fn a_head_is_the_first_key_until_an_earlier_one_is_put() {
+        let below = Below::default();
+        let (from, to) = (queued(1, 1, 0)[..33].to_vec(), keys::end_of(&queued(1, 1, 0)[..33]));
+        assert_eq!(below.head(&from, &to), None);
+        below.found_head(&from, &to, &queued(1, 1, 5));
+        below.put(&queued(1, 1, 9));
+        below.put(&queued(1, 2, 1));
+        assert_eq!(below.head(&from, &to), Some(queued(1, 1, 5)));
+        below.put(&queued(1, 1, 3));
+        assert_eq!(below.head(&from, &to), Some(queued(1, 1, 3)));
+        assert_eq!(below.head(&from, &queued(1, 1, 9)), None, "another range");
     }
 
     fn queued(workspace: u8, connection: u8, n: u16) -> Vec<u8> {
@@ -194,7 +308,7 @@ mod tests {
                 let read = || there.clone().into_iter().map(Ok::<_, ()>);
                 match below.range(&from, &to, read).expect("it reads").expect("such ranges are kept") {
                     Range::Whole(known) => prop_assert_eq!(&*known, &there),
-                    Range::Long => below.read_to_end(&from, there.len()),
+                    Range::Long => prop_assert!(there.len() > RANGE_KEYS_MAX),
                 }
             }
         }

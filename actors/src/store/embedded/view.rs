@@ -188,12 +188,14 @@ impl View for IndexView {
 
     fn put(&mut self, key: Key, value: Vec<u8>) {
         let fresh = matches!(self.active.get(&key), Some(Known::Value { fresh: true, .. }));
+        self.below.put(&key);
         self.active.insert(key, Known::Value { value: value.into(), fresh });
     }
 
     fn put_new(&mut self, key: Key, value: Vec<u8>) {
         // A key that is gone is not there, but a layer below may have it.
         let fresh = !matches!(self.active.get(&key), Some(Known::Gone));
+        self.below.put(&key);
         self.active.insert(key, Known::Value { value: value.into(), fresh });
     }
 
@@ -213,7 +215,33 @@ impl View for IndexView {
         if from >= to {
             return Ok(());
         }
-        let bounds = (Bound::Included(from), Bound::Excluded(to));
+        if order == Order::Ascending
+            && let Some(head) = self.below.head(from, to)
+        {
+            return self.scan_from(&head, from, to, order, visit);
+        }
+        self.scan_from(from, from, to, order, visit)
+    }
+}
+
+impl IndexView {
+    /// Scans what is from `start`, the first that there may be from `from` to `to`.
+    fn scan_from(
+        &self,
+        start: &[u8],
+        from: &[u8],
+        to: &[u8],
+        order: Order,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        let bounds = (Bound::Included(start), Bound::Excluded(to));
+        let mut is_first = order == Order::Ascending;
+        let visit: Visit<'_> = &mut |key, value| {
+            if std::mem::take(&mut is_first) {
+                self.below.found_head(from, to, key);
+            }
+            visit(key, value)
+        };
         let empty = Layer::new();
         let active = self.active.range::<[u8], _>(bounds);
         let frozen = self.frozen_layer().unwrap_or(&empty).range::<[u8], _>(bounds);
@@ -224,27 +252,13 @@ impl View for IndexView {
                 let owned = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
                     pair.map(|(key, value)| (key.to_vec(), Bytes::copy_from_slice(&value)))
                 };
-                let range = || tree.range::<&[u8], _>(bounds);
-                let known = self.below.range(from, to, || range().map(owned));
+                let whole = (Bound::Included(from), Bound::Excluded(to));
+                let known = self.below.range(from, to, || tree.range::<&[u8], _>(whole).map(owned));
                 match known.map_err(|err| self.damaged(&err))? {
                     Some(Range::Whole(pairs)) => {
-                        merge(active, frozen, pairs.iter().map(Ok), Ordering::Less, visit)
+                        merge(active, frozen, pairs.range::<[u8], _>(bounds).map(Ok), Ordering::Less, visit)
                     }
-                    Some(Range::Long) => {
-                        let (mut keys, mut at_end) = (0, false);
-                        let mut rest = range();
-                        let counted = std::iter::from_fn(|| {
-                            let pair = rest.next();
-                            (keys, at_end) = (keys + 1, pair.is_none());
-                            pair
-                        });
-                        let merged = merge(active, frozen, counted, Ordering::Less, visit);
-                        if at_end {
-                            self.below.read_to_end(from, keys);
-                        }
-                        merged
-                    }
-                    None => merge(active, frozen, range(), Ordering::Less, visit),
+                    _ => merge(active, frozen, tree.range::<&[u8], _>(bounds), Ordering::Less, visit),
                 }
             }
             (None, Order::Descending) => {

@@ -71,12 +71,15 @@ impl<V: View> State<V> {
         if known != Some((connection_version, true)) {
             return Ok(Err(Begun::ConnectionChanged));
         }
-        let queued = keys::queued(workspace, connection, entry.due, entry.delivery_id);
-        if self.claims.deliveries.contains_key(&entry.delivery_id) || self.view.get(&queued)?.is_none() {
+        if self.claims.deliveries.contains_key(&entry.delivery_id) {
             return Ok(Err(Begun::NotDue));
         }
         let delivery =
             self.load::<Delivery>(&keys::delivery(workspace, entry.event_id, entry.delivery_id))?;
+        // Called off, retried by a person, or forgotten since the queue was read.
+        if delivery.as_ref().is_none_or(|delivery| delivery.status.is_final() || delivery.due != entry.due) {
+            return Ok(Err(Begun::NotDue));
+        }
         let stored = self.stored_event(workspace, entry.event_id)?;
         let (Some(delivery), Some(stored)) = (delivery, stored) else {
             let why = format!("a queue names a delivery that is not there: {entry:?}");
