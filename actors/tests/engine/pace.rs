@@ -71,7 +71,7 @@ async fn no_more_is_in_flight_than_allowed() {
         // why                               policy     most
         ("the connection's own bound",       Some(3),   3),
         ("one at a time",                    Some(1),   1),
-        ("the server's, where none is set",  None,      64),
+        ("the server's, where none is set",  None,      32),
         ("the workspace's share bounds all", Some(256), 256),
     ];
     let world = World::new();

@@ -40,12 +40,13 @@ pub struct World {
 }
 
 impl World {
-    /// An empty store in memory; destinations that answer 200 at once; a schedule without jitter.
+    /// An empty store in memory; destinations that answer 200 at once; a schedule without jitter; 32 in flight.
     pub fn new() -> Self {
         let (store, fake) = (Arc::new(GatedStore::new(Arc::new(MemoryStore::new()))), Fake::default());
         let mut options = Options::new([7; 32]);
         // Nobody resolves a name here, and no machine need have a resolver configured.
         options.name_server = Some(SocketAddr::from(([127, 0, 0, 1], 9)));
+        options.delivery.max_in_flight = 32;
         options.delivery.retry.jitter = 0.0;
         options.seams.store = Some(store.clone());
         // A real look-up takes real time, which paused time would run away from.

@@ -1,0 +1,161 @@
+//! Organizations, their keys and their workspaces.
+
+use super::{Engine, EngineError};
+use crate::{
+    domain::{
+        ids::{OrganizationId, WorkspaceId},
+        key::{MachineKey, PublishableKey, publishable_key_hash},
+        secret::Secret,
+        timestamp::Timestamp,
+        workspace::{Organization, Workspace},
+    },
+    store::{Change, Page, Refusal, Scope},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+/// A machine key as it is shown once, and as tokens are checked with.
+#[derive(Clone, Debug)]
+pub struct MachineKeyClear {
+    pub access_key: String,
+    pub organization_id: OrganizationId,
+    pub secret: Secret,
+}
+
+impl Engine {
+    /// Makes an organization: who owns workspaces and machine keys.
+    pub async fn create_organization(&self, name: &str) -> Result<Organization, EngineError> {
+        let created_at = self.0.clock.now();
+        let organization = Organization { id: OrganizationId::random(), name: name.to_owned(), created_at };
+        self.configure(Change::CreateOrganization(organization.clone())).await?;
+        Ok(organization)
+    }
+
+    /// An organization.
+    pub async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, EngineError> {
+        Ok(self.0.store.organization(id).await?)
+    }
+
+    /// All organizations, for the operator's commands only.
+    pub async fn organizations(
+        &self,
+        after: Option<OrganizationId>,
+        limit: usize,
+    ) -> Result<Page<Organization, OrganizationId>, EngineError> {
+        Ok(self.0.store.organizations(after, limit).await?)
+    }
+
+    /// Makes a machine key. Its secret is shown this once.
+    pub async fn create_machine_key(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<MachineKeyClear, EngineError> {
+        let access_key = format!("mk_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()));
+        let secret = Secret::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
+        let sealed = self.0.vault.seal_machine_secret(&access_key, &secret);
+        let key = MachineKey {
+            access_key: access_key.clone(),
+            organization_id: organization,
+            secret: sealed,
+            created_at: self.0.clock.now(),
+        };
+        self.configure(Change::CreateMachineKey(key)).await?;
+        Ok(MachineKeyClear { access_key, organization_id: organization, secret })
+    }
+
+    /// What a token signed with this access key is checked with.
+    pub async fn machine_key(&self, access_key: &str) -> Result<Option<MachineKeyClear>, EngineError> {
+        let Some(key) = self.0.store.machine_key(access_key).await? else { return Ok(None) };
+        let secret = self.0.vault.open_machine_secret(&key)?;
+        Ok(Some(MachineKeyClear { access_key: key.access_key, organization_id: key.organization_id, secret }))
+    }
+
+    /// A publishable key, by its text.
+    pub async fn publishable_key(&self, public_key: &str) -> Result<Option<PublishableKey>, EngineError> {
+        Ok(self.0.store.publishable_key(publishable_key_hash(public_key)).await?)
+    }
+
+    /// A workspace's publishable key.
+    pub async fn publishable_key_of(
+        &self,
+        workspace: WorkspaceId,
+    ) -> Result<Option<PublishableKey>, EngineError> {
+        Ok(self.0.store.publishable_key_of(workspace).await?)
+    }
+
+    /// Makes a workspace, with the publishable key it starts with.
+    pub async fn create_workspace(
+        &self,
+        organization: OrganizationId,
+        name: String,
+        description: Option<String>,
+    ) -> Result<(Workspace, PublishableKey), EngineError> {
+        let (inner, now) = (&self.0, self.0.clock.now());
+        let id = WorkspaceId::from_uuid(inner.ids.next(now));
+        let workspace = Workspace {
+            id,
+            organization_id: organization,
+            name,
+            description,
+            retention_days: None,
+            data_key: inner.vault.new_data_key(id),
+            created_at: now,
+            updated_at: now,
+        };
+        let key = PublishableKey {
+            public_key: new_publishable_key(),
+            name: "Default".to_owned(),
+            organization_id: organization,
+            workspace_id: id,
+            created_at: now,
+        };
+        self.configure(Change::CreateWorkspace(Box::new((workspace.clone(), key.clone())))).await?;
+        Ok((workspace, key))
+    }
+
+    /// Changes a workspace. `description`: `None` keeps, `Some(None)` clears.
+    pub async fn update_workspace(
+        &self,
+        organization: OrganizationId,
+        id: WorkspaceId,
+        name: String,
+        description: Option<Option<String>>,
+    ) -> Result<Workspace, EngineError> {
+        let found = self.workspace(organization, id).await?;
+        let mut workspace = found.ok_or(Refusal::NotFound("workspace"))?;
+        workspace.name = name;
+        workspace.description = description.unwrap_or(workspace.description);
+        workspace.updated_at = self.0.clock.now();
+        self.configure(Change::UpdateWorkspace(workspace.clone())).await?;
+        Ok(workspace)
+    }
+
+    /// A workspace.
+    pub async fn workspace(
+        &self,
+        organization: OrganizationId,
+        id: WorkspaceId,
+    ) -> Result<Option<Workspace>, EngineError> {
+        Ok(self.0.store.workspace(Scope::Organization(organization), id).await?)
+    }
+
+    /// An organization's workspaces, oldest first.
+    pub async fn workspaces(
+        &self,
+        organization: OrganizationId,
+        after: Option<WorkspaceId>,
+        limit: usize,
+    ) -> Result<Page<Workspace, WorkspaceId>, EngineError> {
+        Ok(self.0.store.workspaces(organization, after, limit).await?)
+    }
+
+    /// Until when a workspace's events stay unrouted, because routing them fell again and again by our own
+    /// fault. They are kept, and routed then.
+    pub fn routing_paused_until(&self, id: WorkspaceId) -> Option<Timestamp> {
+        self.0.tree.as_ref().and_then(|tree| tree.routing_paused_until(id))
+    }
+}
+
+/// `mesh_pub_v1_<id>_<random>`: the id tells keys apart in logs, the rest is 128 random bits.
+fn new_publishable_key() -> String {
+    format!("mesh_pub_v1_{:08x}_{:032x}", rand::random::<u32>(), rand::random::<u128>())
+}
