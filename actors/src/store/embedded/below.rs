@@ -10,7 +10,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Rows, and ranges, that are known at most; beyond it all is forgotten and learnt anew.
@@ -19,6 +22,8 @@ const KNOWN_MAX: usize = 16_384;
 const ROW_BYTES_MAX: usize = 4_096;
 /// A longer range is not kept, in keys.
 const RANGE_KEYS_MAX: usize = 512;
+/// Keys of a layer that are gone through before readers have their turn.
+const KEYS_A_TURN: usize = 256;
 /// Tables of rows that many events read and few changes write; see [the layout](keys).
 const ROWS: &[u8] = b"CPQVcgmpw";
 /// Tables of rows that are read again soon after they were written, for as long as their event is new.
@@ -33,6 +38,8 @@ const PASSAGES: &[u8] = b"qu";
 pub struct Below {
     rows: Mutex<HashMap<Vec<u8>, Option<Bytes>>>,
     ranges: Mutex<HashMap<Vec<u8>, Range>>,
+    /// Layers written. What was read across one is not kept: it may be of both sides.
+    layers: AtomicU64,
     lately: Mutex<Lately>,
     /// For prefixes of ranges: no key comes before this one, in sled or above it.
     heads: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
@@ -74,7 +81,7 @@ impl Below {
         }
         let found = read()?;
         if found.as_ref().is_none_or(|value| value.len() <= ROW_BYTES_MAX) {
-            remember(&self.rows, key, found.clone());
+            remember(&mut self.rows.lock(), key, found.clone());
         }
         Ok(found)
     }
@@ -90,16 +97,23 @@ impl Below {
         if !is_passage(from, to) {
             return Ok(None);
         }
-        if let Some(known) = self.ranges.lock().get(from) {
-            return Ok(Some(known.clone()));
-        }
+        let layers = {
+            let ranges = self.ranges.lock();
+            if let Some(known) = ranges.get(from) {
+                return Ok(Some(known.clone()));
+            }
+            self.layers.load(Ordering::Acquire)
+        };
         let mut pairs = BTreeMap::new();
         for pair in read().take(RANGE_KEYS_MAX + 1) {
             let (key, value) = pair?;
             pairs.insert(key, value);
         }
         let found = if pairs.len() > RANGE_KEYS_MAX { Range::Long } else { Range::Whole(Arc::new(pairs)) };
-        remember(&self.ranges, from, found.clone());
+        let mut ranges = self.ranges.lock();
+        if self.layers.load(Ordering::Acquire) == layers {
+            remember(&mut ranges, from, found.clone());
+        }
         Ok(Some(found))
     }
 
@@ -138,11 +152,24 @@ impl Below {
         }
     }
 
-    /// A layer was written to sled. Nobody may read meanwhile.
+    /// A layer was written to sled. Until this returns, reads must find its keys above sled.
     pub fn wrote(&self, layer: &Layer) {
+        self.layers.fetch_add(1, Ordering::AcqRel);
+        let mut rest = layer.iter().peekable();
+        while rest.peek().is_some() {
+            self.wrote_some(rest.by_ref().take(KEYS_A_TURN));
+        }
+        for range in self.ranges.lock().values_mut() {
+            if matches!(range, Range::Whole(pairs) if pairs.len() > RANGE_KEYS_MAX) {
+                *range = Range::Long;
+            }
+        }
+    }
+
+    fn wrote_some<'l>(&self, some: impl Iterator<Item = (&'l Vec<u8>, &'l Known)>) {
         let (mut rows, mut ranges) = (self.rows.lock(), self.ranges.lock());
         let mut lately = self.lately.lock();
-        for (key, known) in layer {
+        for (key, known) in some {
             if is_of(LATELY, key) {
                 lately.write(key, known);
             } else if is_of(ROWS, key) {
@@ -156,11 +183,6 @@ impl Below {
                         None => {}
                     }
                 }
-            }
-        }
-        for range in ranges.values_mut() {
-            if matches!(range, Range::Whole(pairs) if pairs.len() > RANGE_KEYS_MAX) {
-                *range = Range::Long;
             }
         }
     }
@@ -193,8 +215,7 @@ fn write_range(pairs: &mut BTreeMap<Vec<u8>, Bytes>, key: &[u8], known: &Known) 
     };
 }
 
-fn remember<T>(known: &Mutex<HashMap<Vec<u8>, T>>, key: &[u8], found: T) {
-    let mut known = known.lock();
+fn remember<T>(known: &mut HashMap<Vec<u8>, T>, key: &[u8], found: T) {
     if known.len() >= KNOWN_MAX {
         known.clear();
     }

@@ -111,6 +111,8 @@ impl Flusher {
         }
         let Some(frozen) = layer else { return Ok(()) };
         self.index.write(frozen)?;
+        let below = self.state.read().view.below();
+        below.wrote(frozen.layer());
         self.state.write().view.thaw();
         self.intake.thawed();
         self.written = frozen.applied;

@@ -256,6 +256,7 @@ fn write_layer(state: &mut State<IndexView>, index: &mut Index) -> Result<(), Op
     let applied = state.next_sequence() - 1;
     let frozen = state.view.freeze(applied);
     index.write(&frozen).map_err(io::Error::from).map_err(OpenError::Index)?;
+    state.view.below().wrote(frozen.layer());
     state.view.thaw();
     Ok(())
 }

@@ -56,6 +56,10 @@ impl Frozen {
         self.layer.len()
     }
 
+    pub fn layer(&self) -> &Layer {
+        &self.layer
+    }
+
     /// Layers as one, oldest first; `None` without any.
     pub fn merge<'f>(layers: impl Iterator<Item = &'f Self>) -> Option<Self> {
         let mut merged: Option<Self> = None;
@@ -79,7 +83,7 @@ pub struct IndexView {
     frozen: Option<Frozen>,
     /// `None` while sled is opened anew.
     tree: Option<sled::Tree>,
-    below: Below,
+    below: Arc<Below>,
     trust: Arc<Trust>,
 }
 
@@ -143,11 +147,14 @@ impl IndexView {
         frozen
     }
 
-    /// The frozen layer is in sled now.
+    /// What is known of sled. It is told of a frozen layer that was written before that is thawed.
+    pub fn below(&self) -> Arc<Below> {
+        self.below.clone()
+    }
+
+    /// The frozen layer is in sled now, and what is known of sled is of that.
     pub fn thaw(&mut self) {
-        if let Some(frozen) = self.frozen.take() {
-            self.below.wrote(&frozen.layer);
-        }
+        self.frozen = None;
     }
 
     /// sled, as far as it can be read.
@@ -395,7 +402,7 @@ impl Index {
             active: Layer::new(),
             frozen: None,
             tree: self.db.as_deref().cloned(),
-            below: Below::default(),
+            below: Arc::default(),
             trust: self.trust.clone(),
         }
     }
@@ -471,7 +478,7 @@ impl Index {
             return Err(IndexError::Failed(why));
         }
         view.tree = Some((*db).clone());
-        (view.frozen, view.below) = (frozen, Below::default());
+        (view.frozen, view.below) = (frozen, Arc::default());
         (self.db, self.is_broken) = (Some(db), false);
         Ok(())
     }
