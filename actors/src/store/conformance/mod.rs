@@ -32,7 +32,7 @@ macro_rules! conform {
                 /// I2, I4, I5, I7, I8, I9, I18: whatever happens, it answers as plain maps do.
                 #[test]
                 fn answers_as_plain_maps_do(steps in steps($steps)) {
-                    conforms(&mut $store, steps);
+                    conforms($store, steps);
                 }
             }
         }
@@ -54,7 +54,7 @@ fn config(cases: u32) -> ProptestConfig {
     config
 }
 
-fn conforms(subject: &mut dyn Subject, steps: Vec<Step>) {
+fn conforms(subject: impl Subject, steps: Vec<Step>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut run = Run::new(subject);

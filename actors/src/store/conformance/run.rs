@@ -28,16 +28,18 @@ const RESOURCES: [(&str, Option<&str>); 6] = [
 ];
 
 /// A store and its model on their way.
-pub struct Run<'s> {
-    subject: &'s mut dyn Subject,
+pub struct Run<S> {
+    pub subject: S,
     pub model: Model,
     /// What was taken up lately, and with which version of its connection.
     taken: Vec<(WorkspaceId, ConnectionId, u64, DueEntry)>,
+    /// Something may have been forgotten.
+    is_retained: bool,
 }
 
-impl<'s> Run<'s> {
-    pub fn new(subject: &'s mut dyn Subject) -> Self {
-        Self { subject, model: Model::default(), taken: Vec::new() }
+impl<S: Subject> Run<S> {
+    pub fn new(subject: S) -> Self {
+        Self { subject, model: Model::default(), taken: Vec::new(), is_retained: false }
     }
 
     fn store(&self) -> &dyn Store {
@@ -431,6 +433,7 @@ impl<'s> Run<'s> {
         }
         let answer = self.store().retain(self.fence(), self.model.now, default_days).await;
         assert_eq!(answer, Ok(self.model.retain(self.model.now, default_days)));
+        self.is_retained = true;
     }
 
     /// I18: a write under another fence is refused and changes nothing, as the next look shows.
@@ -478,6 +481,14 @@ impl<'s> Run<'s> {
         if self.subject.reopen(how).await {
             assert!(self.fence() > before, "{before:?} is over");
             self.model.in_flight.clear();
+            if self.is_retained {
+                // The latest time on record may have been that of something forgotten.
+                let kept = self.model.events.values().map(|kept| kept.new.event.accepted_at);
+                let range = kept.max().unwrap_or_default()..=self.model.latest;
+                let latest = self.store().latest();
+                assert!(range.contains(&latest), "{latest} is the latest, not in {range:?}");
+                self.model.latest = latest;
+            }
             self.look(2).await;
         }
     }

@@ -49,12 +49,13 @@ pub const INDEX: [&str; 2] = ["index", "CHECKPOINT"];
 
 impl Embedded {
     pub fn new() -> Self {
-        Self::with_segments(SEGMENT_BYTES_MIN)
+        Self::at(TempDir::new().unwrap())
     }
 
-    pub fn with_segments(segment_bytes: u64) -> Self {
-        let (home, older) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let mut new = Self { home, disk: FaultyDisk::default(), segment_bytes, open: None, older };
+    /// Opens what is in a directory, or begins one there.
+    pub fn at(home: TempDir) -> Self {
+        let (disk, older) = (FaultyDisk::default(), TempDir::new().unwrap());
+        let mut new = Self { home, disk, segment_bytes: SEGMENT_BYTES_MIN, open: None, older };
         new.open();
         new
     }
