@@ -8,6 +8,7 @@ use crate::store::{
     },
     memory::MemoryStore,
 };
+use parking_lot::Mutex;
 use std::{fs, path::Path, sync::Arc};
 use tempfile::TempDir;
 
@@ -38,6 +39,10 @@ pub struct Embedded {
     pub home: TempDir,
     pub disk: FaultyDisk,
     pub segment_bytes: u64,
+    /// See [`Options::accept_damage`].
+    pub accept_damage: bool,
+    /// What the last opening said.
+    said: Arc<Mutex<Vec<String>>>,
     /// `None` while it is closed.
     open: Option<EmbeddedStore>,
     /// The index as it was when the store was opened last.
@@ -55,7 +60,15 @@ impl Embedded {
     /// Opens what is in a directory, or begins one there.
     pub fn at(home: TempDir) -> Self {
         let (disk, older) = (FaultyDisk::default(), TempDir::new().unwrap());
-        let mut new = Self { home, disk, segment_bytes: SEGMENT_BYTES_MIN, open: None, older };
+        let mut new = Self {
+            home,
+            disk,
+            segment_bytes: SEGMENT_BYTES_MIN,
+            accept_damage: false,
+            said: Arc::default(),
+            open: None,
+            older,
+        };
         new.open();
         new
     }
@@ -74,14 +87,21 @@ impl Embedded {
 
     /// Opens what is in a directory the way this store is opened.
     pub fn try_open(&self, directory: &Path) -> Result<EmbeddedStore, OpenError> {
+        let said = self.said.clone();
+        said.lock().clear();
         EmbeddedStore::open(Options {
             directory: directory.to_owned(),
             segment_bytes: self.segment_bytes,
             cache_bytes: 1 << 20,
-            accept_damage: false,
+            accept_damage: self.accept_damage,
             disk: Arc::new(self.disk.clone()),
-            say: Arc::new(|_| {}),
+            say: Arc::new(move |text| said.lock().push(text.to_owned())),
         })
+    }
+
+    /// What the last opening said.
+    pub fn said(&self) -> String {
+        self.said.lock().join("\n")
     }
 
     pub async fn close(&mut self) {
