@@ -96,7 +96,7 @@ pub fn steps(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> 
 fn step() -> impl Strategy<Value = Step> {
     use Step::*;
     prop_oneof![
-        4 => configuration(),
+        7 => configuration(),
         5 => prop::collection::vec(sent(), 1..5).prop_map(Append),
         8 => (nth(), 1..6_usize).prop_map(|(workspace, limit)| Route { workspace, limit }),
         1 => nth().prop_map(|event| RouteAgain { event }),
@@ -128,12 +128,12 @@ fn configuration() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => Just(CreateOrganization),
         1 => nth().prop_map(|organization| CreateMachineKey { organization }),
-        1 => (nth(), 0..6_u8).prop_map(|(organization, name)| CreateWorkspace { organization, name }),
-        1 => (nth(), 0..6_u8, prop::option::of(prop_oneof![Just(0), Just(1), Just(30)])).prop_map(
+        1 => (nth(), 0..4_u8).prop_map(|(organization, name)| CreateWorkspace { organization, name }),
+        2 => (nth(), 0..4_u8, prop::option::of(prop_oneof![Just(0), Just(1), Just(30)])).prop_map(
             |(workspace, name, retention_days)| UpdateWorkspace { workspace, name, retention_days }
         ),
-        2 => (nth(), 0..6_u8).prop_map(|(workspace, name)| CreateConnection { workspace, name }),
-        2 => (nth(), 0..6_u8, takes(), rarely()).prop_map(
+        3 => (nth(), 0..3_u8).prop_map(|(workspace, name)| CreateConnection { workspace, name }),
+        3 => (nth(), 0..3_u8, takes(), rarely()).prop_map(
             |(connection, name, takes, is_stale)| UpdateConnection { connection, name, takes, is_stale }
         ),
         1 => (nth(), any::<bool>()).prop_map(|(connection, force)| DeleteConnection { connection, force }),
