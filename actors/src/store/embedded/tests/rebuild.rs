@@ -88,3 +88,25 @@ async fn an_index_built_from_nothing_is_the_same_key_for_key() {
         assert_eq!(after, before, "in table {:?}", char::from(before.0[0]));
     }
 }
+
+/// I14, I18: the creation of a connection may go with its segment, while what was said of its pace and its
+/// deletion stay. Read back without the first, it is as gone as before.
+#[tokio::test]
+async fn what_was_deleted_stays_so_when_its_creation_is_gone_from_the_journal() {
+    let mut run = Run::new(Embedded::new());
+    run.furnish().await;
+    run.take(append(FILLING_BYTES)).await;
+    for step in [
+        Step::Cancel { event: 0, delivery: None, is_foreign: false },
+        Step::Pace { connection: 0, paused_ms: Some(5_000) },
+        Step::DeleteConnection { connection: 0, force: true },
+        append(20), // what is not routed keeps its segment
+        Step::Reopen(How::Closed),
+        Step::Pass { ms: 2 * 24 * 3_600_000 },
+        Step::Retain { default_days: 1 },
+    ] {
+        run.take(step).await;
+    }
+    assert!(run.subject.store().log.reader.first_sequence() > 1, "old segments are meant to go");
+    run.take(Step::Reopen(How::NoIndex)).await;
+}
