@@ -4,6 +4,8 @@
 //! position, a key layout or an engine. Every write carries the owner's [`Fence`], so that an
 //! owner who was replaced changes nothing.
 
+#[cfg(test)]
+mod conformance;
 pub mod embedded;
 mod ledger;
 pub mod memory;

@@ -24,6 +24,8 @@ mod mending;
 mod recent;
 mod reclaim;
 mod runs;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod view;
 

@@ -175,11 +175,12 @@ impl<V: View> State<V> {
                 for rule in self.rules_of_connection(id)? {
                     self.delete_rule(rule, since)?;
                 }
+                // Read back, its creation may be gone with its segment, and what was said of its pace not.
+                self.view.delete(keys::pace(id));
                 let Some(old) = self.row::<Connection>(&keys::connection(id))? else { return Ok(()) };
                 self.view.delete(keys::connection_name(old.workspace_id, &old.name));
                 self.view.delete(keys::connection_of_organization(old.organization_id, id));
                 self.view.delete(keys::connection_of(old.workspace_id, id));
-                self.view.delete(keys::pace(id));
                 self.view.delete(keys::connection(id));
             }
             Change::CreateRule(rule) | Change::UpdateRule(rule) => {

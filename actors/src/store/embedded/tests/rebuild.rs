@@ -1,0 +1,112 @@
+//! An index that is gone, cut, overwritten or old is built again, and shows all that it showed before.
+
+use super::*;
+use tempfile::TempDir;
+
+/// What may become of an index. It is handed the store's directory, and a copy of it as it was earlier.
+type Harm = fn(&Path, &Path);
+
+fn each_file(directory: &Path, change: impl Fn(&mut Vec<u8>)) {
+    for (path, mut bytes) in files(&directory.join("index")) {
+        change(&mut bytes);
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+fn put_back(home: &Path, earlier: &Path) {
+    for name in INDEX {
+        remove(&home.join(name));
+        copy(&earlier.join(name), &home.join(name));
+    }
+}
+
+/// I14: whatever becomes of the index, all there is to see is as it was; and it goes on from there.
+#[tokio::test]
+async fn whatever_becomes_of_the_index_it_shows_what_it_showed() {
+    #[rustfmt::skip] // the columns are the point
+    let cases: [(&str, Harm, bool); 9] = [
+        // why                               what is done                                                       is it built again?
+        ("it is as it was",                  |_, _| (),                                                         false),
+        ("it is from an earlier day",        put_back,                                                          false),
+        ("it is gone",                       |home, _| remove(&home.join("index")),                             true),
+        ("it is gone with its checkpoint",   |home, _| INDEX.iter().for_each(|name| remove(&home.join(name))),  false),
+        ("its checkpoint is gone",           |home, _| remove(&home.join("CHECKPOINT")),                        true),
+        ("its checkpoint is garbage",        |home, _| fs::write(home.join("CHECKPOINT"), [7; 12]).unwrap(),    true),
+        ("its files are cut in half",        |home, _| each_file(home, |bytes| bytes.truncate(bytes.len() / 2)), true),
+        ("its files are empty",              |home, _| each_file(home, Vec::clear),                             true),
+        ("its files are garbage",            |home, _| each_file(home, |bytes| bytes.fill(0xa5)),               true),
+    ];
+    let mut run = Run::new(Embedded::new());
+    run.furnish().await;
+    for step in dozen() {
+        run.take(step).await;
+    }
+    run.subject.close().await;
+    let earlier = TempDir::new().unwrap();
+    copy(run.subject.path(), earlier.path());
+    run.subject.open();
+    run.model.in_flight.clear();
+    for step in dozen() {
+        run.take(step).await;
+    }
+    for (why, harm, is_built_again) in cases {
+        run.subject.close().await;
+        run.model.in_flight.clear();
+        harm(run.subject.path(), earlier.path());
+        run.subject.open();
+        println!("{why}"); // to know, if one fails
+        assert_eq!(
+            run.subject.said().contains("built again"),
+            is_built_again,
+            "{why}: {}",
+            run.subject.said()
+        );
+        run.look(2).await;
+        run.take(append(20)).await;
+        run.take(Step::Route { workspace: 0, limit: 9 }).await;
+    }
+}
+
+/// I14: what the index showed once it shows again, key for key, when it is built from nothing.
+#[tokio::test]
+async fn an_index_built_from_nothing_is_the_same_key_for_key() {
+    let mut run = Run::new(Embedded::new());
+    run.furnish().await;
+    for step in dozen() {
+        run.take(step).await;
+    }
+    run.subject.close().await;
+    run.subject.open();
+    let before = dump(&run.subject.store().state.read());
+    run.subject.close().await;
+    INDEX.iter().for_each(|name| remove(&run.subject.path().join(name)));
+    run.subject.open();
+    let after = dump(&run.subject.store().state.read());
+    assert!(before.len() > 50, "there is something to compare");
+    assert_eq!(after.len(), before.len());
+    for (after, before) in after.iter().zip(&before) {
+        assert_eq!(after, before, "in table {:?}", char::from(before.0[0]));
+    }
+}
+
+/// I14, I18: the creation of a connection may go with its segment, while what was said of its pace and its
+/// deletion stay. Read back without the first, it is as gone as before.
+#[tokio::test]
+async fn what_was_deleted_stays_so_when_its_creation_is_gone_from_the_journal() {
+    let mut run = Run::new(Embedded::new());
+    run.furnish().await;
+    run.take(append(FILLING_BYTES)).await;
+    for step in [
+        Step::Cancel { event: 0, delivery: None, is_foreign: false },
+        Step::Pace { connection: 0, paused_ms: Some(5_000) },
+        Step::DeleteConnection { connection: 0, force: true },
+        append(20), // what is not routed keeps its segment
+        Step::Reopen(How::Closed),
+        Step::Pass { ms: 2 * 24 * 3_600_000 },
+        Step::Retain { default_days: 1 },
+    ] {
+        run.take(step).await;
+    }
+    assert!(run.subject.store().log.reader.first_sequence() > 1, "old segments are meant to go");
+    run.take(Step::Reopen(How::NoIndex)).await;
+}
