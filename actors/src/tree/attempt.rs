@@ -61,7 +61,7 @@ pub struct Finished {
     pub started: Started,
     pub landed: Landed,
     /// Given back once the result is on record: a drain waits for that.
-    pub _slot: Option<Slot>,
+    pub slot: Option<Slot>,
 }
 
 /// How it came back.
@@ -84,7 +84,7 @@ impl Attempt {
     pub async fn run(mut self) -> Finished {
         let landed = AssertUnwindSafe(self.land()).catch_unwind().await.unwrap_or(Landed::Panicked);
         let Self { entry, line, started, slot, .. } = self;
-        Finished { entry, line, started, landed, _slot: slot }
+        Finished { entry, line, started, landed, slot }
     }
 
     async fn land(&mut self) -> Landed {

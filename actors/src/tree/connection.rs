@@ -12,7 +12,7 @@ use super::{
     hand::Hand,
     named,
     pace::{Breaker, Limiter, Rate, Turn},
-    share::Share,
+    share::{Share, Slot},
     workspace,
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     },
     store::{Attempted, Change, DueEntry, Pace, Scope, StoreError, Work},
 };
+use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
@@ -41,6 +42,17 @@ const RATE_LIMITED_WAIT: Duration = Duration::from_secs(1);
 const UNREADY_WAIT: Duration = Duration::from_secs(30);
 /// The wait before another look when others have most of what may be in flight.
 const SHARE_WAIT: Duration = Duration::from_millis(250);
+/// An attempt that told what came of it.
+struct Reported {
+    line: Arc<Line>,
+    started: Started,
+    work: Box<Work>,
+    outcome: Outcome,
+    retry_after: Option<Duration>,
+    /// Given back once the result is on record: a drain waits for that.
+    slot: Option<Slot>,
+}
+
 /// Due, whatever the time is.
 const AT_ONCE: Timestamp = Timestamp(0);
 
@@ -73,6 +85,7 @@ pub struct State {
     credentials: Credentials,
     paused_until: Option<Timestamp>,
     attempts: JoinSet<()>,
+    landing: Landing,
     timer: Option<(Instant, JoinHandle<()>)>,
     idle_since: Instant,
     wakes: u64,
@@ -85,9 +98,13 @@ pub enum Msg {
     Changed,
     /// The timer is up.
     Tick,
-    /// An attempt came back.
-    AttemptFinished(Box<Finished>),
+    /// Attempts came back: they are in the state's [`Landing`].
+    AttemptsFinished,
 }
+
+/// Attempts that came back and are not looked at yet. Many are recorded in one transaction, and one
+/// message tells of all.
+type Landing = Arc<Mutex<Vec<Finished>>>;
 
 impl Actor for ConnectionActor {
     type Arguments = Args;
@@ -110,6 +127,7 @@ impl Actor for ConnectionActor {
             credentials: Credentials::default(),
             paused_until: None,
             attempts: JoinSet::new(),
+            landing: Landing::default(),
             timer: None,
             idle_since: Instant::now(),
             wakes: 0,
@@ -153,7 +171,7 @@ impl State {
                 self.read_again();
             }
             Msg::Tick => self.timer = None,
-            Msg::AttemptFinished(finished) => self.attempt_finished(*finished).await?,
+            Msg::AttemptsFinished => self.attempts_finished().await?,
         }
         self.go_on(myself).await
     }
@@ -303,58 +321,81 @@ impl State {
             slot,
             ctx: self.args.ctx.clone(),
         };
-        let myself = myself.clone();
+        let (myself, landing) = (myself.clone(), self.landing.clone());
         self.attempts.spawn(async move {
             let finished = attempt.run().await;
-            // Nobody is left to tell only when the actor is gone, and then this task with it.
-            let _ = myself.cast(Msg::AttemptFinished(Box::new(finished)));
+            let is_first = {
+                let mut landing = landing.lock();
+                landing.push(finished);
+                landing.len() == 1
+            };
+            if is_first {
+                // Nobody is left to tell only when the actor is gone, and then this task with it.
+                let _ = myself.cast(Msg::AttemptsFinished);
+            }
         });
     }
 
-    async fn attempt_finished(&mut self, finished: Finished) -> Result<(), Fall> {
+    async fn attempts_finished(&mut self) -> Result<(), Fall> {
         while self.attempts.try_join_next().is_some() {}
         self.idle_since = Instant::now();
-        self.args.ctx.faults.at("connection.attempt_finished");
-        let Finished { entry, line, started, landed, _slot } = finished;
-        match landed {
-            Landed::Reported { work, started_at, report } => {
-                self.record(&line, started, &work, started_at, report).await?;
-            }
-            Landed::Withdrawn => self.breaker.withdrawn(started.spell),
-            Landed::ConnectionChanged => {
-                self.breaker.withdrawn(started.spell);
-                // Read as it is now, it need not be read again; what was not taken up is in the store.
-                let is_known = self.line.as_ref().is_some_and(|now| !Arc::ptr_eq(now, &line));
-                if is_known {
-                    self.next_due = Some(AT_ONCE);
-                } else {
-                    self.read_again();
+        let landed = std::mem::take(&mut *self.landing.lock());
+        let (mut reported, mut attempted, mut fall) = (Vec::new(), Vec::new(), None);
+        for finished in landed {
+            self.args.ctx.faults.at("connection.attempt_finished");
+            let Finished { entry, line, started, landed, slot } = finished;
+            match landed {
+                Landed::Reported { work, started_at, report } => {
+                    let retry_after = report.retry_after;
+                    let came_to = self.judge(&line, started, &work, started_at, report);
+                    reported.push(Reported {
+                        line,
+                        started,
+                        work,
+                        outcome: came_to.outcome,
+                        retry_after,
+                        slot,
+                    });
+                    attempted.push(came_to);
                 }
+                Landed::Withdrawn => self.withdraw(entry, started),
+                Landed::ConnectionChanged => {
+                    self.withdraw(entry, started);
+                    // Read as it is now, it need not be read again; what was not taken up is in the store.
+                    let is_known = self.line.as_ref().is_some_and(|now| !Arc::ptr_eq(now, &line));
+                    if is_known {
+                        self.next_due = Some(AT_ONCE);
+                    } else {
+                        self.read_again();
+                    }
+                }
+                Landed::StoreFailed(err) => fall = Some(err.into()),
+                Landed::Panicked => fall = Some(Fall::Panicked),
             }
-            Landed::StoreFailed(err) => return Err(err.into()),
-            Landed::Panicked => return Err(Fall::Panicked),
         }
-        self.args.hand.landed(entry.delivery_id);
-        Ok(())
+        self.record(reported, attempted).await?;
+        fall.map_or(Ok(()), Err)
     }
 
-    async fn record(
-        &mut self,
+    /// It was not even tried.
+    fn withdraw(&mut self, entry: DueEntry, started: Started) {
+        self.breaker.withdrawn(started.spell);
+        self.args.hand.landed(entry.delivery_id);
+    }
+
+    /// What an attempt came to, and what follows for its delivery.
+    fn judge(
+        &self,
         line: &Line,
         started: Started,
         work: &Work,
         started_at: Timestamp,
         report: Report,
-    ) -> Result<(), StoreError> {
+    ) -> Attempted {
         let Args { id, workspace_id, ctx, .. } = &self.args;
         let (now, delivery) = (ctx.clock.now(), &work.delivery);
-        let next = delivery.after(
-            &report,
-            &line.retry,
-            self.credentials.worked_at(started.known),
-            now,
-            rand::random(),
-        );
+        let worked_at = self.credentials.worked_at(started.known);
+        let next = delivery.after(&report, &line.retry, worked_at, now, rand::random());
         let (outcome, number, elapsed) = (report.outcome, delivery.attempt_count + 1, now.since(started_at));
         let elapsed_ms = elapsed.as_millis();
         metrics::counter!("weft_attempts_total", "outcome" => outcome.as_str(), "destination" => delivery.destination.clone()).increment(1);
@@ -364,7 +405,7 @@ impl State {
         } else {
             warn!(workspace_id = named(*workspace_id), connection_id = %id, event_id = %work.event.id, delivery_id = %delivery.id, attempt = number, destination = %delivery.destination, outcome = outcome.as_str(), elapsed_ms, ?next, "attempt failed");
         }
-        let attempted = Attempted {
+        Attempted {
             delivery_id: delivery.id,
             event_id: work.event.id,
             started_at,
@@ -374,31 +415,39 @@ impl State {
             message: if outcome == Outcome::Delivered { String::new() } else { report.message },
             response: report.response,
             next,
-        };
-        ctx.store.record_attempts(ctx.fence, *workspace_id, vec![attempted]).await?;
-        ctx.faults.at("connection.recorded");
-        if let Next::Due { at, .. } = next {
-            self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
-        }
-        if self.credentials.are_those_of(started.known) {
-            self.learn(line, started, work, outcome, report.retry_after, now).await
-        } else {
-            // What the connection was before says nothing about what it is.
-            self.breaker.withdrawn(started.spell);
-            Ok(())
         }
     }
 
+    /// Records attempts in one transaction, and learns from each.
+    async fn record(&mut self, reported: Vec<Reported>, attempted: Vec<Attempted>) -> Result<(), StoreError> {
+        if attempted.is_empty() {
+            return Ok(());
+        }
+        let Args { workspace_id, ctx, .. } = &self.args;
+        let nexts: Vec<Next> = attempted.iter().map(|attempted| attempted.next).collect();
+        let now = ctx.clock.now();
+        ctx.store.record_attempts(ctx.fence, *workspace_id, attempted).await?;
+        for (reported, next) in reported.into_iter().zip(nexts) {
+            self.args.ctx.faults.at("connection.recorded");
+            if let Next::Due { at, .. } = next {
+                self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
+            }
+            if self.credentials.are_those_of(reported.started.known) {
+                self.learn(&reported, now).await?;
+            } else {
+                // What the connection was before says nothing about what it is.
+                self.breaker.withdrawn(reported.started.spell);
+            }
+            self.args.hand.landed(reported.work.delivery.id);
+            drop(reported.slot);
+        }
+        Ok(())
+    }
+
     /// What an outcome says about the destination as a whole.
-    async fn learn(
-        &mut self,
-        line: &Line,
-        started: Started,
-        work: &Work,
-        outcome: Outcome,
-        retry_after: Option<Duration>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn learn(&mut self, reported: &Reported, now: Timestamp) -> Result<(), StoreError> {
+        let Reported { line, started, work, outcome, retry_after, .. } = reported;
+        let outcome = *outcome;
         let turn = if outcome.is_destination_down() {
             self.breaker.failed(started.spell, rand::random())
         } else if outcome == Outcome::InternalError || outcome == Outcome::MappingError {

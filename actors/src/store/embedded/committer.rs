@@ -43,7 +43,7 @@ const INTAKE_WAIT: Duration = Duration::from_secs(2);
 /// Bytes of records nobody waits for that may wait to be written.
 const OUTBOX_BYTES_MAX: usize = 16 << 20;
 /// Keys that make a layer full, and the age at which one that is not full goes down.
-const LAYER_KEYS: usize = 16_384;
+const LAYER_KEYS: usize = 8_192;
 const LAYER_AGE: Duration = Duration::from_secs(1);
 /// Keys in memory at which no more events are taken: the index does not keep up.
 const LAYER_KEYS_MAX: usize = 200_000;
