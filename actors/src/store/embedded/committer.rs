@@ -49,6 +49,9 @@ const LAYER_AGE: Duration = Duration::from_secs(1);
 const LAYER_KEYS_MAX: usize = 200_000;
 /// Keys in memory at which nothing is taken: what became of events waits, too.
 const LAYER_KEYS_LIMIT: usize = 300_000;
+/// How long a close waits for a layer that is on its way to the index, and how often it looks.
+const CLOSE_WAIT: Duration = Duration::from_secs(10);
+const CLOSE_LOOK: Duration = Duration::from_millis(1);
 /// How often a disk that fails or is full is tried again.
 pub const MEND_EVERY: Duration = Duration::from_secs(1);
 
@@ -348,6 +351,7 @@ impl Committer {
             ready: None,
             layer_since: Instant::now(),
             next_try: Instant::now(),
+            close_until: None,
         };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             thread::Builder::new().name(name.to_owned()).spawn(run).expect("a thread can be started at start")
@@ -377,6 +381,8 @@ struct Writer {
     layer_since: Instant,
     /// A disk that failed is not tried before this.
     next_try: Instant,
+    /// Until when a close waits for the index.
+    close_until: Option<Instant>,
 }
 
 /// What becomes of an event of a batch.
@@ -397,7 +403,9 @@ impl Writer {
                 let _ = reply.send(self.remove(segment));
             }
             self.freeze(closing);
-            if closing && (self.is_idle() || !self.unwritten.is_empty()) {
+            if closing && self.waits_for_index() {
+                thread::sleep(CLOSE_LOOK);
+            } else if closing && (self.is_idle() || !self.unwritten.is_empty()) {
                 if !self.unwritten.is_empty() {
                     warn!(
                         records = self.unwritten.len(),
@@ -424,6 +432,14 @@ impl Writer {
     /// Nothing is under way that wants another look soon.
     fn is_idle(&self) -> bool {
         self.ready.is_none() && self.unwritten.is_empty()
+    }
+
+    /// Whether the last layer can go down once the one before it has. What does not go is read back from
+    /// the journal at the next start, so an index that cannot be written is not waited for.
+    fn waits_for_index(&mut self) -> bool {
+        let fails = self.intake.has(Trouble::IndexFails) || self.intake.has(Trouble::Full);
+        let until = *self.close_until.get_or_insert_with(|| Instant::now() + CLOSE_WAIT);
+        !fails && Instant::now() < until && self.state.read().view.active_keys() > 0
     }
 
     fn commit(&mut self, jobs: Vec<Job>) {
