@@ -7,12 +7,30 @@ use super::{
 use crate::domain::{delivery::Attempt, event::Event, key::publishable_key_hash};
 use parking_lot::RwLock;
 use std::{ops::RangeInclusive, sync::Arc};
+use tracing::{error, warn};
 
 /// Events looked at in one go when forgetting: the state is locked no longer than that takes.
 const RETAIN_BATCH: usize = 256;
 
 /// Records as they are on disk, each with its sequence.
 pub type Records = Box<dyn Iterator<Item = Result<(u64, Record), StoreError>> + Send>;
+
+/// Why a record was not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// It is not there, or is not what was written: trying again does not help.
+    #[error("{0}")]
+    Lost(String),
+    /// The disk does not read for now.
+    #[error("{0}")]
+    DiskFails(String),
+}
+
+impl From<Unread> for StoreError {
+    fn from(unread: Unread) -> Self {
+        Self::Damaged(unread.to_string())
+    }
+}
 
 /// Where records go, and how they become durable.
 #[async_trait]
@@ -31,8 +49,8 @@ pub trait Log: Send + Sync + 'static {
     /// Returns when there is room for more records nobody waits for.
     async fn room(&self) -> Result<(), StoreError>;
 
-    /// Reads a record that is or will soon be durable. May touch the disk.
-    fn record(&self, place: Place) -> Result<Record, StoreError>;
+    /// Reads durable records, one answer each. What touches the disk does so off the async threads.
+    async fn read(&self, places: Vec<Place>) -> Vec<Result<Record, Unread>>;
 
     /// The payload of an event, if it was accepted so lately that it is still in memory.
     fn recent_payload(&self, sequence: u64) -> Option<Bytes>;
@@ -89,37 +107,100 @@ impl<L: Log> Ledger<L> {
     }
 
     /// An event's payload; `None` if the event is gone meanwhile.
-    fn payload_of(&self, stored: &StoredEvent) -> Result<Option<Bytes>, StoreError> {
+    async fn payload_of(&self, stored: &StoredEvent) -> Result<Option<Bytes>, StoreError> {
+        match self.log.recent_payload(stored.place.sequence) {
+            Some(payload) => Ok(Some(payload)),
+            None => self.payload_on_disk(stored, None).await,
+        }
+    }
+
+    /// The same for several, one answer each. What is not in memory is read together.
+    async fn payloads_of(&self, stored: &[StoredEvent]) -> Vec<Result<Option<Bytes>, StoreError>> {
+        let recent = stored.iter().map(|stored| self.log.recent_payload(stored.place.sequence));
+        let recent: Vec<_> = recent.collect();
+        let missed = stored.iter().zip(&recent).filter(|(_, recent)| recent.is_none());
+        let places: Vec<_> = missed.map(|(stored, _)| stored.place).collect();
+        if places.is_empty() {
+            return recent.into_iter().map(Ok).collect();
+        }
+        let mut read = self.log.read(places).await.into_iter().map(Result::ok);
+        let mut payloads = Vec::with_capacity(stored.len());
+        for (stored, recent) in stored.iter().zip(recent) {
+            payloads.push(match recent {
+                Some(payload) => Ok(Some(payload)),
+                None => self.payload_on_disk(stored, read.next().flatten()).await,
+            });
+        }
+        payloads
+    }
+
+    /// Reads a payload from where it is by now; `read` is what was found where it was, if anything was.
+    async fn payload_on_disk(
+        &self,
+        stored: &StoredEvent,
+        mut read: Option<Record>,
+    ) -> Result<Option<Bytes>, StoreError> {
         let (workspace, id) = (stored.event.workspace_id, stored.event.id);
         let mut place = stored.place;
-        if let Some(payload) = self.log.recent_payload(place.sequence) {
-            return Ok(Some(payload));
-        }
         loop {
-            match self.log.record(place) {
+            let found = match read.take() {
+                Some(record) => Ok(record),
+                None => {
+                    // One that was carried just now may be on its way to the disk still.
+                    self.log.durable(place.sequence).await?;
+                    self.record(place).await
+                }
+            };
+            let unread = match found {
                 Ok(Record::Accepted(new)) => return Ok(Some(new.payload)),
                 Ok(Record::Carried(carried)) => return Ok(Some(carried.new.payload)),
-                Ok(_) => {
-                    let what = format!("event {id} has no payload where it should be");
-                    return Err(StoreError::Damaged(what));
+                Ok(_) => Unread::Lost("there is another record where it should be".to_owned()),
+                Err(unread) => unread,
+            };
+            // It may just have been carried elsewhere, and its segment dropped.
+            match (self.state.read().stored_event(workspace, id)?, unread) {
+                (None, _) => return Ok(None),
+                (Some(now), _) if now.place != place => place = now.place,
+                (Some(_), Unread::Lost(why)) => {
+                    error!(workspace_id = %workspace, event_id = %id, why, "an event's payload is lost");
+                    return Err(Refusal::PayloadLost.into());
                 }
-                // It may just have been carried elsewhere, and its segment dropped.
-                Err(err) => match self.state.read().stored_event(workspace, id)? {
-                    None => return Ok(None),
-                    Some(now) if now.place == place => return Err(err),
-                    Some(now) => place = now.place,
-                },
+                (Some(_), unread) => return Err(unread.into()),
             }
         }
     }
 
-    /// A record that may be on its way to the disk still. `None`: the disk does not take it for now,
-    /// which must not keep anybody from reading the rest.
-    async fn written(&self, sequence: u64) -> Result<Option<Record>, StoreError> {
-        match self.log.durable(sequence).await {
-            Ok(()) => self.log.record(Place::of(sequence)).map(Some),
-            Err(StoreError::Unavailable(_)) => Ok(None),
-            Err(err) => Err(err),
+    async fn record(&self, place: Place) -> Result<Record, Unread> {
+        self.log.read(vec![place]).await.pop().expect("one answer for each place")
+    }
+
+    /// A record that may be on its way to the disk still. `None`: it is not to be had, because the disk
+    /// does not take it for now or because it is damaged, which must not keep anybody from reading the rest.
+    /// `moved_to` says where the state has it by now: it may have been carried there, and its segment dropped.
+    async fn written(
+        &self,
+        mut sequence: u64,
+        moved_to: impl Fn() -> Result<Option<u64>, StoreError>,
+    ) -> Result<Option<Record>, StoreError> {
+        loop {
+            match self.log.durable(sequence).await {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(_)) => return Ok(None),
+                Err(err) => return Err(err),
+            }
+            let unread = match self.record(Place::of(sequence)).await {
+                Ok(record) => return Ok(Some(record)),
+                Err(unread) => unread,
+            };
+            match (moved_to()?, unread) {
+                (None, _) => return Ok(None),
+                (Some(now), _) if now != sequence => sequence = now,
+                (Some(_), Unread::Lost(why)) => {
+                    warn!(sequence, why, "a journal record is lost; what depends on it shows without it");
+                    return Ok(None);
+                }
+                (Some(_), unread) => return Err(unread.into()),
+            }
         }
     }
 
@@ -186,13 +267,25 @@ impl<L: Log> Store for Ledger<L> {
 
     async fn unrouted(&self, workspace: WorkspaceId, limit: usize) -> Result<UnroutedPage, StoreError> {
         let (stored, rules_changed_at) = self.state.read().unrouted(workspace, limit)?;
-        let mut events = Vec::with_capacity(stored.len());
-        for stored in stored {
-            if let Some(payload) = self.payload_of(&stored)? {
-                events.push(Unrouted { sequence: stored.sequence, event: stored.event, payload });
+        let payloads = self.payloads_of(&stored).await;
+        let mut page = UnroutedPage {
+            events: Vec::with_capacity(stored.len()),
+            unreadable: Vec::new(),
+            rules_changed_at,
+        };
+        for (StoredEvent { sequence, event, .. }, payload) in stored.into_iter().zip(payloads) {
+            match payload {
+                Ok(payload) => {
+                    page.events.extend(payload.map(|payload| Unrouted { sequence, event, payload }))
+                }
+                Err(StoreError::Refused(Refusal::PayloadLost)) => {
+                    page.unreadable.push(Unreadable { sequence, event });
+                }
+                // The others need not wait for it; it is looked at again with them.
+                Err(why) => error!(%workspace, event_id = %event.id, %why, "an event is not routed for now"),
             }
         }
-        Ok(UnroutedPage { events, rules_changed_at })
+        Ok(page)
     }
 
     async fn rules_as_of(&self, workspace: WorkspaceId, sequence: u64) -> Result<RulesAsOf, StoreError> {
@@ -234,10 +327,21 @@ impl<L: Log> Store for Ledger<L> {
         };
         match begun {
             Err(begun) => Ok(begun),
-            Ok((delivery, stored)) => Ok(match self.payload_of(&stored)? {
-                Some(payload) => Begun::Work(Box::new(Work { delivery, event: stored.event, payload })),
-                None => Begun::NotDue,
-            }),
+            Ok((delivery, stored)) => {
+                let payload = self.payload_of(&stored).await;
+                let work = |payload| Box::new(Work { delivery, event: stored.event, payload });
+                match payload {
+                    Ok(Some(payload)) => Ok(Begun::Work(work(payload))),
+                    Ok(None) => {
+                        self.state.write().let_go(entry.delivery_id);
+                        Ok(Begun::NotDue)
+                    }
+                    Err(StoreError::Refused(Refusal::PayloadLost)) => {
+                        Ok(Begun::Unreadable(work(Bytes::new())))
+                    }
+                    Err(err) => Err(err),
+                }
+            }
         }
     }
 
@@ -312,32 +416,23 @@ impl<L: Log> Store for Ledger<L> {
     }
 
     async fn event(&self, scope: Scope, id: EventId) -> Result<Option<EventDetails>, StoreError> {
-        let mut found = self.details(scope, id)?;
-        while let Some((mut details, Some(sequence))) = found {
-            match self.written(sequence).await {
-                Ok(record) => {
-                    details.unmatched = match record {
-                        Some(Record::Routed { routed, .. }) => routed.unmatched,
-                        Some(Record::Carried(carried)) => carried.unmatched,
-                        _ => Vec::new(),
-                    };
-                    return Ok(Some(details));
-                }
-                Err(err) => {
-                    // It may just have been carried elsewhere, and its segment dropped.
-                    found = self.details(scope, id)?;
-                    if found.as_ref().is_some_and(|(_, now)| *now == Some(sequence)) {
-                        return Err(err);
-                    }
-                }
-            }
-        }
-        Ok(found.map(|(details, _)| details))
+        let Some((mut details, unmatched_at)) = self.details(scope, id)? else { return Ok(None) };
+        let Some(sequence) = unmatched_at else { return Ok(Some(details)) };
+        let moved_to = || Ok(self.state.read().event_in(scope, id)?.and_then(|stored| stored.unmatched_at));
+        details.unmatched = match self.written(sequence, moved_to).await? {
+            Some(Record::Routed { routed, .. }) => routed.unmatched,
+            Some(Record::Carried(carried)) => carried.unmatched,
+            _ => Vec::new(),
+        };
+        Ok(Some(details))
     }
 
     async fn payload(&self, scope: Scope, id: EventId) -> Result<Option<Bytes>, StoreError> {
         let stored = self.state.read().event_in(scope, id)?;
-        stored.map_or(Ok(None), |stored| self.payload_of(&stored))
+        match stored {
+            Some(stored) => self.payload_of(&stored).await,
+            None => Ok(None),
+        }
     }
 
     async fn response(
@@ -346,21 +441,15 @@ impl<L: Log> Store for Ledger<L> {
         event: EventId,
         attempt: AttemptId,
     ) -> Result<Option<ResponseDetails>, StoreError> {
-        let mut found = self.response_at(scope, event, attempt)?;
-        while let Some((delivery, number, sequence)) = found {
-            match self.written(sequence).await {
-                Ok(Some(Record::Attempted { attempted, .. })) => return Ok(attempted.response),
-                Ok(Some(Record::Carried(carried))) => return Ok(carried.response(delivery, number)),
-                Ok(_) => return Ok(None),
-                Err(err) => {
-                    found = self.response_at(scope, event, attempt)?;
-                    if found.is_some_and(|(_, _, now)| now == sequence) {
-                        return Err(err);
-                    }
-                }
-            }
-        }
-        Ok(None)
+        let Some((delivery, number, sequence)) = self.response_at(scope, event, attempt)? else {
+            return Ok(None);
+        };
+        let moved_to = || Ok(self.response_at(scope, event, attempt)?.map(|(_, _, now)| now));
+        Ok(match self.written(sequence, moved_to).await? {
+            Some(Record::Attempted { attempted, .. }) => attempted.response,
+            Some(Record::Carried(carried)) => carried.response(delivery, number),
+            _ => None,
+        })
     }
 
     async fn events(

@@ -4,5 +4,6 @@
 mod attempts;
 mod credentials;
 mod falls;
+mod payloads;
 mod support;
 mod wakes;

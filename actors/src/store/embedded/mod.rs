@@ -30,7 +30,7 @@ mod trust;
 mod view;
 
 use super::{
-    ledger::{Ledger, Log, Records},
+    ledger::{Ledger, Log, Records, Unread},
     state::{
         Place, State,
         record::{RECORD_BYTES_MAX, Record},
@@ -263,6 +263,19 @@ fn write_layer(state: &mut State<IndexView>, index: &mut Index) -> Result<(), Op
     Ok(())
 }
 
+fn read_record(reader: &Reader, place: Place) -> Result<Record, Unread> {
+    let found = if place.segment == 0 && place.offset == 0 {
+        reader.read(place.sequence)
+    } else {
+        reader.read_at(Position { segment: place.segment, offset: place.offset })
+    };
+    let record = found.map_err(|err| match err {
+        ReadError::Io(_) => Unread::DiskFails(err.to_string()),
+        ReadError::Unknown | ReadError::Lost { .. } | ReadError::Damaged(_) => Unread::Lost(err.to_string()),
+    })?;
+    Record::decode(&record.body).map_err(|err| Unread::Lost(err.to_string()))
+}
+
 fn place_of(sequence: u64, position: Position) -> Place {
     Place { sequence, segment: position.segment, offset: position.offset }
 }
@@ -340,14 +353,12 @@ impl Log for JournalLog {
         }
     }
 
-    fn record(&self, place: Place) -> Result<Record, StoreError> {
-        let found = if place.segment == 0 && place.offset == 0 {
-            self.reader.read(place.sequence)
-        } else {
-            self.reader.read_at(Position { segment: place.segment, offset: place.offset })
-        };
-        let record = found.map_err(|err| StoreError::Damaged(err.to_string()))?;
-        Record::decode(&record.body)
+    async fn read(&self, places: Vec<Place>) -> Vec<Result<Record, Unread>> {
+        let (reader, count) = (self.reader.clone(), places.len());
+        let read = move || places.into_iter().map(|place| read_record(&reader, place)).collect();
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|err| {
+            vec![Err(Unread::DiskFails(format!("reading the journal failed: {err}"))); count]
+        })
     }
 
     fn recent_payload(&self, sequence: u64) -> Option<Bytes> {

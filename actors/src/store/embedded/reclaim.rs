@@ -106,6 +106,10 @@ impl JournalLog {
         Ok((!unrouted).then_some(last))
     }
 
+    async fn record(&self, place: Place) -> Result<Record, StoreError> {
+        Ok(self.read(vec![place]).await.pop().expect("one answer for each place")?)
+    }
+
     fn live_in(&self, fence: Fence, segment: &SegmentInfo, end: u64) -> Result<Live, StoreError> {
         let mut live = Live::default();
         for found in self.reader.scan(segment.first_sequence) {
@@ -148,7 +152,7 @@ impl JournalLog {
     }
 
     /// Writes an event with all that became of it anew. `None` if it is gone meanwhile.
-    async fn carry(
+    pub(super) async fn carry(
         &self,
         fence: Fence,
         workspace: WorkspaceId,
@@ -158,7 +162,7 @@ impl JournalLog {
         let Some((stored, deliveries)) = self.state.read().event_whole(workspace, event)? else {
             return Ok(None);
         };
-        let new = match self.record(stored.place)? {
+        let new = match self.record(stored.place).await? {
             Record::Accepted(new) => new,
             Record::Carried(carried) => carried.new,
             _ => return Err(StoreError::Damaged(format!("event {event} is not where it should be"))),
@@ -166,17 +170,19 @@ impl JournalLog {
         let newest =
             deliveries.iter().flat_map(|delivery| &delivery.attempts).filter_map(|kept| kept.response_at);
         self.durable(newest.chain(stored.unmatched_at).max().unwrap_or(0)).await?;
-        let unmatched =
-            match stored.unmatched_at.map(|sequence| self.record(Place::of(sequence))).transpose()? {
-                Some(Record::Routed { routed, .. }) => routed.unmatched,
-                Some(Record::Carried(carried)) => carried.unmatched,
+        let unmatched = match stored.unmatched_at {
+            None => Vec::new(),
+            Some(sequence) => match self.record(Place::of(sequence)).await? {
+                Record::Routed { routed, .. } => routed.unmatched,
+                Record::Carried(carried) => carried.unmatched,
                 _ => Vec::new(),
-            };
+            },
+        };
         let (mut responses, mut room) = (HashMap::new(), RESPONSES_BYTES_MAX);
         for delivery in &deliveries {
             for attempt in delivery.attempts.iter().rev() {
                 let Some(sequence) = attempt.response_at else { continue };
-                let response = match self.record(Place::of(sequence))? {
+                let response = match self.record(Place::of(sequence)).await? {
                     Record::Attempted { attempted, .. } => attempted.response,
                     Record::Carried(carried) => carried.response(delivery.id, attempt.number),
                     _ => None,
