@@ -1,7 +1,7 @@
 //! A store made of a state and a log: everything but how records become durable.
 
 use super::{
-    state::{Place, State, StoredEvent, View, keys, record::Record},
+    state::{CalledOff, Place, State, StoredEvent, View, keys, record::Record},
     *,
 };
 use crate::domain::{delivery::Attempt, event::Event, key::publishable_key_hash};
@@ -586,8 +586,7 @@ impl<L: Log> Store for Ledger<L> {
             after = Some(last.id);
             for workspace in workspaces {
                 let days = workspace.retention_days.unwrap_or(default_days);
-                let cutoff = now.before(std::time::Duration::from_secs(u64::from(days) * 86_400));
-                forgotten += self.retain_workspace(fence, workspace.id, cutoff).await?;
+                forgotten += self.retain_workspace(fence, workspace.id, now, days).await?;
             }
         }
         self.log.reclaim(fence).await?;
@@ -621,20 +620,32 @@ impl<L: Log> Ledger<L> {
         &self,
         fence: Fence,
         id: WorkspaceId,
-        cutoff: Timestamp,
+        now: Timestamp,
+        days: u32,
     ) -> Result<u64, StoreError> {
+        let cutoff = now.before(std::time::Duration::from_secs(u64::from(days) * 86_400));
         let (mut forgotten, mut from) = (0, None);
+        let mut called_off = CalledOff::default();
         loop {
             self.log.room().await?;
-            let (events, next) =
-                self.read(move |state| state.expired(id, from, cutoff, RETAIN_BATCH)).await?;
-            if !events.is_empty() {
-                forgotten += self.transact(fence, |state| state.expire(id, events, cutoff))?;
+            let found = self.read(move |state| state.past_retention(id, from, cutoff, RETAIN_BATCH)).await?;
+            if !found.ended.is_empty() {
+                forgotten += self.transact(fence, |state| state.expire(id, found.ended, cutoff))?;
             }
-            from = next;
+            for event in found.waiting {
+                let more = self.transact(fence, |state| state.call_off_waiting(id, event, now, days))?;
+                called_off.deliveries += more.deliveries;
+                called_off.unrouted += more.unrouted;
+            }
+            from = found.next;
             if from.is_none() {
                 break;
             }
+        }
+        if called_off != CalledOff::default() {
+            let CalledOff { deliveries, unrouted } = called_off;
+            metrics::counter!("weft_deliveries_expired_total").increment(deliveries);
+            warn!(workspace_id = %id, deliveries, unrouted, days, "called off what waited longer than events are kept");
         }
         let settled = self.log.settled();
         self.transact(fence, |state| {

@@ -558,8 +558,9 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<QueueReport, (WorkspaceId, ConnectionId)>, StoreError>;
 
-    /// Forgets what workspaces no longer keep: finished events older than their retention, or
-    /// than `default_days`. Returns how many events went.
+    /// Forgets what workspaces no longer keep: events that ended before their retention, or `default_days`,
+    /// began. What waits still of an event that was accepted before is called off, with the reason on record,
+    /// and kept for as long again. Returns how many events went.
     async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError>;
 
     /// Proves the ledger: every accepted event × matched rule is final or scheduled.

@@ -5,5 +5,6 @@ mod attempts;
 mod credentials;
 mod falls;
 mod payloads;
+mod retention;
 mod support;
 mod wakes;

@@ -423,14 +423,6 @@ impl<S: Subject> Run<S> {
     }
 
     async fn retain(&mut self, default_days: u32) {
-        // What becomes of deliveries that nobody attempts is for others to say.
-        let is_parked = self.model.waiting().any(|delivery| {
-            let connection = self.model.connections.get(&delivery.connection_id);
-            connection.is_none_or(|connection| !connection.takes_deliveries())
-        });
-        if is_parked {
-            return;
-        }
         let answer = self.store().retain(self.fence(), self.model.now, default_days).await;
         assert_eq!(answer, Ok(self.model.retain(self.model.now, default_days)));
         self.is_retained = true;
