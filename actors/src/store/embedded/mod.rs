@@ -41,6 +41,7 @@ use committer::{Committer, Intake, Job};
 use journal::{Disk, Journal, Position, ReadError, Reader, is_no_space};
 use parking_lot::{Mutex, RwLock};
 use recent::Recent;
+use reclaim::Survey;
 use std::{
     fs, io,
     ops::RangeInclusive,
@@ -187,6 +188,7 @@ impl EmbeddedStore {
             recent,
             reader,
             trust,
+            survey: tokio::sync::Mutex::default(),
             threads,
             _lock: lock,
         };
@@ -288,6 +290,8 @@ pub struct JournalLog {
     recent: Arc<Recent>,
     reader: Reader,
     trust: Arc<Trust>,
+    /// Held by the one who gives back space.
+    survey: tokio::sync::Mutex<Survey>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: fs::File,
 }

@@ -102,6 +102,41 @@ impl<V: View> State<V> {
         Ok(called_off)
     }
 
+    /// An event whose record `sequence` is, if it is kept, and the bytes of its deliveries as they are by now.
+    pub fn kept_at(&self, event: &Event, sequence: u64) -> Result<Option<(StoredEvent, u64)>, StoreError> {
+        let stored = self.stored_event(event.workspace_id, event.id)?;
+        let Some(stored) = stored.filter(|stored| stored.place.sequence == sequence) else { return Ok(None) };
+        let (prefix, mut bytes) = (keys::deliveries_of(event.workspace_id, event.id), 0);
+        self.view.scan(&prefix, &keys::end_of(&prefix), Order::Ascending, &mut |_, value| {
+            bytes += value.len() as u64;
+            Ok(true)
+        })?;
+        Ok(Some((stored, bytes)))
+    }
+
+    /// Whether the response of an attempt is kept, and in the record `sequence`.
+    pub fn keeps_response(
+        &self,
+        workspace: WorkspaceId,
+        attempted: &Attempted,
+        sequence: u64,
+    ) -> Result<bool, StoreError> {
+        let key = keys::delivery(workspace, attempted.event_id, attempted.delivery_id);
+        let delivery = self.load::<Delivery>(&key)?;
+        let mut kept = delivery.iter().flat_map(|delivery| &delivery.attempts);
+        Ok(kept.any(|attempt| attempt.response_at == Some(sequence)))
+    }
+
+    /// Whether the record `sequence` says why rules passed an event by.
+    pub fn keeps_reasons(
+        &self,
+        workspace: WorkspaceId,
+        event: EventId,
+        sequence: u64,
+    ) -> Result<bool, StoreError> {
+        Ok(self.stored_event(workspace, event)?.is_some_and(|stored| stored.unmatched_at == Some(sequence)))
+    }
+
     /// Workspaces after `after`, by id, with their retention.
     pub fn workspaces_after(
         &self,

@@ -40,13 +40,17 @@ async fn failed_events(
     count: usize,
     payload_bytes: usize,
 ) -> Vec<EventId> {
-    let events = home.append(store, count, payload_bytes).await;
     let verdict = RuleVerdict { rule_id: RULE, connection_id: CONNECTION, reason: "not active".to_owned() };
     let with_verdict = |id: &EventId| Routed { unmatched: vec![verdict.clone()], ..routed(*id, NOW) };
-    let fence = store.fence();
-    store.record_routing(fence, WORKSPACE, events.iter().map(with_verdict).collect()).await.unwrap();
-    let attempts = events.iter().map(|id| refused(*id, Next::Failed)).collect();
-    store.record_attempts(fence, WORKSPACE, attempts).await.unwrap();
+    let (fence, mut events) = (store.fence(), Vec::new());
+    // A few at a time: what is written together lies in one segment.
+    while events.len() < count {
+        let few = home.append(store, (count - events.len()).min(20), payload_bytes).await;
+        store.record_routing(fence, WORKSPACE, few.iter().map(with_verdict).collect()).await.unwrap();
+        let attempts = few.iter().map(|id| refused(*id, Next::Failed)).collect();
+        store.record_attempts(fence, WORKSPACE, attempts).await.unwrap();
+        events.extend(few);
+    }
     events
 }
 
@@ -119,4 +123,89 @@ async fn what_was_just_carried_can_be_read() {
         store.log.carry(store.fence(), WORKSPACE, id).await.unwrap().expect("it is there");
         assert_readable(&store, id).await;
     }
+}
+
+/// A segment that is needed whole does not keep all that come after it: the journal stays within a few times
+/// of what is needed.
+#[tokio::test]
+async fn one_segment_that_is_needed_does_not_keep_the_others() {
+    let home = Home::new();
+    let store = home.open();
+    let kept = failed_events(&home, &store, 100, 500).await;
+    let gone = failed_events(&home, &store, 1_000, 500).await;
+    forget(&store, gone);
+    let store = reopen(&home, store).await;
+    let before = store.log.reader.segments().len();
+    store.log.reclaim(store.fence()).await.unwrap();
+    let after = store.log.reader.segments().len();
+    assert!(before > 15 && after <= 5, "{before} segments, then {after}");
+    for id in &kept {
+        assert_readable(&store, *id).await;
+    }
+    assert_all_there(&store, &kept).await;
+    store.close().await.unwrap();
+    drop(store);
+    fs::remove_dir_all(home.index()).unwrap();
+    fs::remove_file(home.path().join("CHECKPOINT")).unwrap();
+    assert_all_there(&home.open(), &kept).await;
+}
+
+/// What is needed is not carried about for nothing.
+#[tokio::test]
+async fn what_is_needed_stays_where_it_is() {
+    let home = Home::new();
+    let store = home.open();
+    let mut events = failed_events(&home, &store, 400, 500).await;
+    // A third of each segment: not enough for the rest to be carried.
+    let gone = events.iter().copied().step_by(3).collect();
+    events = events.iter().copied().enumerate().filter(|(at, _)| at % 3 > 0).map(|(_, id)| id).collect();
+    forget(&store, gone);
+    let store = reopen(&home, store).await;
+    let (first, next) = (store.log.reader.first_sequence(), store.state.read().next_sequence());
+    store.log.reclaim(store.fence()).await.unwrap();
+    let now = (store.log.reader.first_sequence(), store.state.read().next_sequence());
+    assert_eq!(now, (first, next));
+    assert_all_there(&store, &events).await;
+}
+
+/// The largest event can be carried, after as many attempts as are remembered; the newest and their
+/// responses stay.
+#[tokio::test]
+async fn the_largest_event_can_be_carried() {
+    let home = Home::new();
+    let store = home.open();
+    let id = home.append(&store, 1, PAYLOAD_BYTES_MAX).await[0];
+    let rules: Vec<_> = (0..1_000).map(|n| RuleId::from_uuid(Uuid::from_u128(100 + n))).collect();
+    let matched = |rule_id: &RuleId| Matched {
+        rule_id: *rule_id,
+        action: "a".repeat(4_000),
+        ..routed(id, NOW).matched.remove(0)
+    };
+    let routing = Routed { matched: rules.iter().map(matched).collect(), ..routed(id, NOW) };
+    store.record_routing(store.fence(), WORKSPACE, vec![routing]).await.unwrap();
+    for number in 1..=4 {
+        let next = Next::Due { at: Timestamp(NOW.0 + number), counts: true };
+        let attempts = rules.iter().enumerate().map(|(at, rule)| {
+            let mut attempted = refused(id, next);
+            attempted.delivery_id = DeliveryId::of(id, *rule);
+            attempted.message = "m".repeat(1_000);
+            match &mut attempted.response {
+                Some(response) if at < 50 => response.body = format!("{number}{}", "b".repeat(16 << 10)),
+                response => *response = None,
+            }
+            attempted
+        });
+        store.record_attempts(store.fence(), WORKSPACE, attempts.collect()).await.unwrap();
+    }
+    store.log.carry(store.fence(), WORKSPACE, id).await.unwrap().expect("it is there");
+    let found = store.event(SCOPE, id).await.unwrap().expect("it is there");
+    assert_eq!(found.deliveries.len(), 1_000);
+    for delivery in &found.deliveries {
+        assert_eq!((delivery.attempt_count, delivery.attempts.last().unwrap().number), (4, 4));
+    }
+    let first = DeliveryId::of(id, rules[0]);
+    let newest = store.response(SCOPE, id, AttemptId::of(first, 4)).await.unwrap().expect("a response");
+    assert!(newest.body.starts_with('4'));
+    assert_eq!(store.payload(SCOPE, id).await.unwrap().map(|payload| payload.len()), Some(PAYLOAD_BYTES_MAX));
+    assert_eq!(store.verify().await.unwrap().faults, Vec::<String>::new());
 }
