@@ -230,6 +230,7 @@ mod tests {
             created_by: "test".to_owned(),
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
+            version: 1,
         }
     }
 

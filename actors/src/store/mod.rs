@@ -154,6 +154,7 @@ pub enum Change {
         force: bool,
     },
     CreateRule(Rule),
+    /// `version` must be one more than the stored one.
     UpdateRule(Rule),
     DeleteRule(RuleId),
 }

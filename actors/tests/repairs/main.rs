@@ -6,5 +6,6 @@ mod credentials;
 mod falls;
 mod payloads;
 mod retention;
+mod rules;
 mod support;
 mod wakes;

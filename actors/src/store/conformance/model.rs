@@ -162,7 +162,7 @@ impl Model {
             }
             Change::UpdateRule(rule) => {
                 let stored = self.rules.get(&rule.id).ok_or(Refusal::NotFound("rule"))?;
-                if stored.updated_at > rule.updated_at {
+                if rule.version != stored.version + 1 {
                     return Err(Refusal::Stale("rule"));
                 }
                 self.check_likeness(&rule)?;

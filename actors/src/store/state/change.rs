@@ -71,7 +71,7 @@ impl<V: View> State<V> {
             }
             Change::UpdateRule(rule) => {
                 let stored: Rule = self.row(&keys::rule(rule.id))?.ok_or(Refusal::NotFound("rule"))?;
-                if stored.updated_at > rule.updated_at {
+                if rule.version != stored.version + 1 {
                     return Err(Refusal::Stale("rule").into());
                 }
                 self.check_duplicate(rule)?;
