@@ -1,7 +1,7 @@
 //! A store made of a state and a log: everything but how records become durable.
 
 use super::{
-    state::{CalledOff, Place, State, StoredEvent, View, keys, record::Record},
+    state::{CalledOff, Place, State, StoredEvent, View, keys, record::Record, verify::LogCheck},
     *,
 };
 use crate::domain::{delivery::Attempt, event::Event, key::publishable_key_hash};
@@ -11,6 +11,9 @@ use tracing::{error, warn};
 
 /// Events looked at in one go when forgetting: the state is locked no longer than that takes.
 const RETAIN_BATCH: usize = 256;
+
+/// Rows looked at in one go when verifying.
+const VERIFY_BATCH: usize = 1_024;
 
 /// Records as they are on disk, each with its sequence.
 pub type Records = Box<dyn Iterator<Item = Result<(u64, Record), StoreError>> + Send>;
@@ -57,7 +60,8 @@ pub trait Log: Send + Sync + 'static {
 
     /// All records that are kept and part of the state, in order, and which those are; they end at the
     /// first that cannot be read. `None`: there is nothing beside the state that could tell otherwise.
-    fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
+    /// None of them goes while they are looked at.
+    async fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
         None
     }
 
@@ -594,15 +598,28 @@ impl<L: Log> Store for Ledger<L> {
     }
 
     async fn verify(&self) -> Result<Verification, StoreError> {
-        let records = self.log.records();
-        let look = move |state: &State<L::View>| {
-            let mut found = state.verify()?;
-            if let Some((range, records)) = records {
-                state.verify_log(range, records, &mut found)?;
+        let mut found = Verification::default();
+        let mut after = None;
+        loop {
+            let look = move |state: &State<L::View>| {
+                let next = state.verify(after, VERIFY_BATCH, &mut found)?;
+                Ok((found, next))
+            };
+            (found, after) = self.read(look).await?;
+            if after.is_none() {
+                break;
             }
-            Ok(found)
-        };
-        self.read(look).await
+        }
+        let Some((range, records)) = self.log.records().await else { return Ok(found) };
+        let (mut check, mut found) = self.go_on(LogCheck::new(range, records), found).await?;
+        if check.misses() {
+            // What expired meanwhile says so in a record that may be on its way to the disk still.
+            let last = self.state.read().next_sequence() - 1;
+            self.log.durable(last).await?;
+            (check, found) = self.go_on(check, found).await?;
+        }
+        check.finish(&mut found);
+        Ok(found)
     }
 
     fn availability(&self) -> Result<(), Unavailable> {
@@ -616,6 +633,17 @@ impl<L: Log> Store for Ledger<L> {
 }
 
 impl<L: Log> Ledger<L> {
+    async fn go_on(
+        &self,
+        mut check: LogCheck,
+        mut found: Verification,
+    ) -> Result<(LogCheck, Verification), StoreError> {
+        let state = self.state.clone();
+        tokio::task::spawn_blocking(move || check.go_on(&state, &mut found).map(|()| (check, found)))
+            .await
+            .unwrap_or_else(|err| Err(StoreError::Damaged(format!("reading the journal failed: {err}"))))
+    }
+
     async fn retain_workspace(
         &self,
         fence: Fence,
@@ -648,10 +676,15 @@ impl<L: Log> Ledger<L> {
             warn!(workspace_id = %id, deliveries, unrouted, days, "called off what waited longer than events are kept");
         }
         let settled = self.log.settled();
-        self.transact(fence, |state| {
-            let oldest = state.oldest_unrouted(id)?.min(settled);
-            state.prune_rule_versions(id, oldest)
-        })?;
+        let unmet =
+            self.read(move |state| state.unmet_rule_versions(id, state.oldest_unrouted(id)?.min(settled)));
+        // Nothing is lost by not doing so, and nothing by doing it again, so no record is made.
+        for few in unmet.await?.chunks(RETAIN_BATCH) {
+            self.transact(fence, |state| {
+                few.iter().for_each(|key| state.view.delete(key.clone()));
+                Ok(())
+            })?;
+        }
         Ok(forgotten)
     }
 }

@@ -188,7 +188,7 @@ impl EmbeddedStore {
             recent,
             reader,
             trust,
-            survey: tokio::sync::Mutex::default(),
+            survey: Arc::default(),
             threads,
             _lock: lock,
         };
@@ -291,7 +291,7 @@ pub struct JournalLog {
     reader: Reader,
     trust: Arc<Trust>,
     /// Held by the one who gives back space.
-    survey: tokio::sync::Mutex<Survey>,
+    survey: Arc<tokio::sync::Mutex<Survey>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: fs::File,
 }
@@ -369,11 +369,13 @@ impl Log for JournalLog {
         self.recent.get(sequence)
     }
 
-    fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
+    async fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
+        let all_stay = self.survey.clone().lock_owned().await;
         // What a start says about itself is part of the state before it is on disk.
         let last = self.intake.settled().min(self.reader.last_sequence());
         let first = self.reader.first_sequence();
-        let records = self.reader.scan(first).map(|found| {
+        let records = self.reader.scan(first).map(move |found| {
+            let _ = &all_stay;
             let (_, record) = found.map_err(|err| StoreError::Damaged(err.to_string()))?;
             Ok((record.sequence, Record::decode(&record.body)?))
         });

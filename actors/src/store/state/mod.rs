@@ -13,7 +13,7 @@ pub mod keys;
 mod queue;
 pub mod record;
 mod retention;
-mod verify;
+pub mod verify;
 
 use super::*;
 use crate::domain::{

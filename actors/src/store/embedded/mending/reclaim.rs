@@ -209,3 +209,43 @@ async fn the_largest_event_can_be_carried() {
     assert_eq!(store.payload(SCOPE, id).await.unwrap().map(|payload| payload.len()), Some(PAYLOAD_BYTES_MAX));
     assert_eq!(store.verify().await.unwrap().faults, Vec::<String>::new());
 }
+
+/// A verification counts everything once, however many turns it takes, and holds against nobody what is
+/// accepted, forgotten or carried meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn verifying_beside_work_finds_nothing_wrong() {
+    let home = Home::new();
+    let store = home.open();
+    let waiting = home.append(&store, 1_500, 10).await;
+    let routings = waiting.iter().map(|id| routed(*id, NOW)).collect();
+    store.record_routing(store.fence(), WORKSPACE, routings).await.unwrap();
+    let found = store.verify().await.unwrap();
+    assert_eq!((found.events, found.scheduled, found.faults), (1_500, 1_500, vec![]));
+
+    let mut passing = failed_events(&home, &store, 200, 500).await;
+    let store = Arc::new(reopen(&home, store).await);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let verifier = tokio::spawn({
+        let (store, is_over) = (store.clone(), is_over.clone());
+        async move {
+            let mut rounds = 0;
+            while rounds < 2 || !is_over.load(Ordering::Acquire) {
+                let found = store.verify().await.unwrap();
+                assert_eq!(found.faults, Vec::<String>::new(), "round {rounds}");
+                assert!(found.scheduled >= 1_500, "those that wait, and what passes");
+                rounds += 1;
+            }
+        }
+    });
+    for _ in 0..5 {
+        let more = failed_events(&home, &store, 40, 500).await;
+        for some in passing.chunks(7) {
+            forget(&store, some.to_vec());
+            tokio::task::yield_now().await;
+        }
+        store.log.reclaim(store.fence()).await.unwrap();
+        passing = more;
+    }
+    is_over.store(true, Ordering::Release);
+    verifier.await.unwrap();
+}
