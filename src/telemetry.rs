@@ -60,7 +60,11 @@ fn describe() {
     describe_counter!("weft_deliveries_total", "Deliveries that came to an end, by how");
     describe_counter!(
         "weft_deliveries_set_aside_total",
-        "Of the failed, those that brought their actor down again and again"
+        "Of the failed, those that brought their actor down again and again, or whose payload is lost"
+    );
+    describe_counter!(
+        "weft_deliveries_expired_total",
+        "Of the canceled, those that waited for longer than their workspace keeps events"
     );
     describe_gauge!("weft_quarantined", "Actors that fell too often to be started again soon, by kind");
     describe_gauge!("weft_queue_depth", "Deliveries that wait, by their connection's state");

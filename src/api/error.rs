@@ -118,6 +118,7 @@ impl ApiError {
             StatusCode::METHOD_NOT_ALLOWED => "MethodNotAllowed",
             StatusCode::REQUEST_TIMEOUT => "RequestTimeout",
             StatusCode::CONFLICT => "Conflict",
+            StatusCode::GONE => "Gone",
             StatusCode::PAYLOAD_TOO_LARGE => "PayloadTooLarge",
             StatusCode::URI_TOO_LONG => "UriTooLong",
             StatusCode::UNSUPPORTED_MEDIA_TYPE => "UnsupportedMediaType",
@@ -153,6 +154,7 @@ impl From<Refusal> for ApiError {
             Refusal::TooManyMatches(_) => StatusCode::BAD_REQUEST,
             Refusal::InFlight => StatusCode::TOO_EARLY,
             Refusal::ConnectionGone | Refusal::ConnectionInactive => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::PayloadLost => StatusCode::GONE,
             Refusal::NameTaken(_)
             | Refusal::DuplicateRule
             | Refusal::HasRules(_)
@@ -246,6 +248,7 @@ mod tests {
             (Refusal::InFlight.into(),                               425, None),
             (Refusal::ConnectionGone.into(),                         422, None),
             (Refusal::ConnectionInactive.into(),                     422, None),
+            (Refusal::PayloadLost.into(),                            410, None),
             (Unavailable::Busy.into(),                               503, Some("1")),
             (Unavailable::DiskFull.into(),                           503, Some("30")),
             (EngineError::ProbeFailed("answered 500".into()),        422, None),

@@ -38,7 +38,7 @@ pub enum Status {
     Completed,
     /// Given up, at one destination at least.
     Failed,
-    /// Called off by a person, or its connection was deleted.
+    /// Called off: by a person, because its connection was deleted, or because it waited for too long.
     Canceled,
 }
 

@@ -88,11 +88,24 @@ impl RuleSet {
 
     /// Judges an event by every rule of its name. The payload is parsed only if a condition asks.
     pub fn route(&self, event: &Event, payload: &[u8]) -> Routing {
-        let mut parsed = Payload { bytes: payload, read: None };
+        let mut payload = Payload { bytes: payload, read: None };
+        self.route_by(event, |rule| {
+            judge(rule, event)?;
+            rule.condition.as_ref().map_or(Ok(()), |condition| condition.holds(payload.read()?))
+        })
+    }
+
+    /// What becomes of an event whose payload is lost: it matches whatever it may have matched, for where it
+    /// may have had to go it has to be missed.
+    pub fn route_unread(&self, event: &Event) -> Routing {
+        self.route_by(event, |rule| judge(rule, event))
+    }
+
+    fn route_by(&self, event: &Event, mut judge: impl FnMut(&CompiledRule) -> Result<(), String>) -> Routing {
         let mut routing = Routing::default();
         for entry in self.of_name(&event.name) {
             let verdict = match entry {
-                Entry::Compiled(rule) => judge(rule, event, &mut parsed),
+                Entry::Compiled(rule) => judge(rule),
                 Entry::Broken(_, err) => Err(format!("the rule cannot be understood: {err}")),
             };
             match (verdict, entry) {
@@ -156,9 +169,8 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Whether a rule of the event's name matches; if not, why.
-fn judge(rule: &CompiledRule, event: &Event, payload: &mut Payload<'_>) -> Result<(), String> {
-    let CompiledRule { rule, condition, .. } = rule;
+/// Whether a rule of the event's name matches, leaving aside its conditions; if not, why.
+fn judge(CompiledRule { rule, .. }: &CompiledRule, event: &Event) -> Result<(), String> {
     if !rule.active {
         return Err("the rule is not active".to_owned());
     }
@@ -174,7 +186,7 @@ fn judge(rule: &CompiledRule, event: &Event, payload: &mut Payload<'_>) -> Resul
             shown(&rule.resource_id)
         ));
     }
-    condition.as_ref().map_or(Ok(()), |condition| condition.holds(payload.read()?))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -218,6 +230,7 @@ mod tests {
             created_by: "test".to_owned(),
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
+            version: 1,
         }
     }
 
@@ -312,6 +325,26 @@ mod tests {
             prop_assert_eq!(routing.unmatched.iter().map(|verdict| verdict.rule_id).collect::<Vec<_>>(), passed_by);
             prop_assert!(routing.unmatched.iter().all(|verdict| !verdict.reason.is_empty()));
         }
+    }
+
+    #[test]
+    fn a_lost_payload_is_missed_wherever_it_may_have_had_to_go() {
+        let ids = IdSource::default();
+        let plan = json!({"path": "plan", "op": "eq", "value": "pro"});
+        #[rustfmt::skip]
+        let rules = [
+            (rule(&ids, "a"),                                              true),
+            (Rule { conditions: Some(plan), ..rule(&ids, "a") },           true),
+            (Rule { active: false, ..rule(&ids, "a") },                    false),
+            (Rule { resource: Some("team".into()), ..rule(&ids, "a") },    false),
+            (rule(&ids, "b"),                                              false),
+        ];
+        let set = RuleSet::compile(rules.iter().map(|(rule, _)| rule.clone()).collect());
+        let routing = set.route_unread(&event("a", "user", None));
+        let matched: Vec<_> = routing.matched.iter().map(|rule| rule.rule.id).collect();
+        let expected: Vec<_> = rules.iter().filter(|(_, may)| *may).map(|(rule, _)| rule.id).collect();
+        assert_eq!(matched, expected);
+        assert_eq!(routing.unmatched.len(), 2, "the others of its name say why");
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct Rule {
     pub created_by: String,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// Grows with every change; a change names the version it was made from.
+    #[serde(default)]
+    pub version: u64,
 }
 
 impl Rule {

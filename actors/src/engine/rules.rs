@@ -64,13 +64,15 @@ impl Engine {
             created_by: new.created_by,
             created_at: now,
             updated_at: now,
+            version: 1,
         };
         check_rule(&rule)?;
         self.configure(Change::CreateRule(rule.clone())).await.map_err(of_conditions)?;
         Ok(rule)
     }
 
-    /// Changes a rule. Events acknowledged from here on meet it as it is now.
+    /// Changes a rule. Events acknowledged from here on meet it as it is now. Of two changes at once one is
+    /// refused.
     pub async fn update_rule(&self, scope: Scope, id: RuleId, patch: RulePatch) -> Result<Rule, EngineError> {
         let mut rule = self.0.store.rule(scope, id).await?.ok_or(Refusal::NotFound("rule"))?;
         rule.event = patch.event.unwrap_or(rule.event);
@@ -81,6 +83,7 @@ impl Engine {
         rule.active = patch.active.unwrap_or(rule.active);
         rule.hidden = patch.hidden.unwrap_or(rule.hidden);
         rule.updated_at = self.0.clock.now();
+        rule.version += 1;
         check_rule(&rule)?;
         self.configure(Change::UpdateRule(rule.clone())).await.map_err(of_conditions)?;
         Ok(rule)

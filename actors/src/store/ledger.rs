@@ -1,18 +1,39 @@
 //! A store made of a state and a log: everything but how records become durable.
 
 use super::{
-    state::{Place, State, StoredEvent, View, keys, record::Record},
+    state::{CalledOff, Place, State, StoredEvent, View, keys, record::Record, verify::LogCheck},
     *,
 };
 use crate::domain::{delivery::Attempt, event::Event, key::publishable_key_hash};
 use parking_lot::RwLock;
 use std::{ops::RangeInclusive, sync::Arc};
+use tracing::{error, warn};
 
 /// Events looked at in one go when forgetting: the state is locked no longer than that takes.
 const RETAIN_BATCH: usize = 256;
 
+/// Rows looked at in one go when verifying.
+const VERIFY_BATCH: usize = 1_024;
+
 /// Records as they are on disk, each with its sequence.
 pub type Records = Box<dyn Iterator<Item = Result<(u64, Record), StoreError>> + Send>;
+
+/// Why a record was not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// It is not there, or is not what was written: trying again does not help.
+    #[error("{0}")]
+    Lost(String),
+    /// The disk does not read for now.
+    #[error("{0}")]
+    DiskFails(String),
+}
+
+impl From<Unread> for StoreError {
+    fn from(unread: Unread) -> Self {
+        Self::Damaged(unread.to_string())
+    }
+}
 
 /// Where records go, and how they become durable.
 #[async_trait]
@@ -31,15 +52,16 @@ pub trait Log: Send + Sync + 'static {
     /// Returns when there is room for more records nobody waits for.
     async fn room(&self) -> Result<(), StoreError>;
 
-    /// Reads a record that is or will soon be durable. May touch the disk.
-    fn record(&self, place: Place) -> Result<Record, StoreError>;
+    /// Reads durable records, one answer each. What touches the disk does so off the async threads.
+    async fn read(&self, places: Vec<Place>) -> Vec<Result<Record, Unread>>;
 
     /// The payload of an event, if it was accepted so lately that it is still in memory.
     fn recent_payload(&self, sequence: u64) -> Option<Bytes>;
 
     /// All records that are kept and part of the state, in order, and which those are; they end at the
     /// first that cannot be read. `None`: there is nothing beside the state that could tell otherwise.
-    fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
+    /// None of them goes while they are looked at.
+    async fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
         None
     }
 
@@ -89,37 +111,100 @@ impl<L: Log> Ledger<L> {
     }
 
     /// An event's payload; `None` if the event is gone meanwhile.
-    fn payload_of(&self, stored: &StoredEvent) -> Result<Option<Bytes>, StoreError> {
+    async fn payload_of(&self, stored: &StoredEvent) -> Result<Option<Bytes>, StoreError> {
+        match self.log.recent_payload(stored.place.sequence) {
+            Some(payload) => Ok(Some(payload)),
+            None => self.payload_on_disk(stored, None).await,
+        }
+    }
+
+    /// The same for several, one answer each. What is not in memory is read together.
+    async fn payloads_of(&self, stored: &[StoredEvent]) -> Vec<Result<Option<Bytes>, StoreError>> {
+        let recent = stored.iter().map(|stored| self.log.recent_payload(stored.place.sequence));
+        let recent: Vec<_> = recent.collect();
+        let missed = stored.iter().zip(&recent).filter(|(_, recent)| recent.is_none());
+        let places: Vec<_> = missed.map(|(stored, _)| stored.place).collect();
+        if places.is_empty() {
+            return recent.into_iter().map(Ok).collect();
+        }
+        let mut read = self.log.read(places).await.into_iter().map(Result::ok);
+        let mut payloads = Vec::with_capacity(stored.len());
+        for (stored, recent) in stored.iter().zip(recent) {
+            payloads.push(match recent {
+                Some(payload) => Ok(Some(payload)),
+                None => self.payload_on_disk(stored, read.next().flatten()).await,
+            });
+        }
+        payloads
+    }
+
+    /// Reads a payload from where it is by now; `read` is what was found where it was, if anything was.
+    async fn payload_on_disk(
+        &self,
+        stored: &StoredEvent,
+        mut read: Option<Record>,
+    ) -> Result<Option<Bytes>, StoreError> {
         let (workspace, id) = (stored.event.workspace_id, stored.event.id);
         let mut place = stored.place;
-        if let Some(payload) = self.log.recent_payload(place.sequence) {
-            return Ok(Some(payload));
-        }
         loop {
-            match self.log.record(place) {
+            let found = match read.take() {
+                Some(record) => Ok(record),
+                None => {
+                    // One that was carried just now may be on its way to the disk still.
+                    self.log.durable(place.sequence).await?;
+                    self.record(place).await
+                }
+            };
+            let unread = match found {
                 Ok(Record::Accepted(new)) => return Ok(Some(new.payload)),
                 Ok(Record::Carried(carried)) => return Ok(Some(carried.new.payload)),
-                Ok(_) => {
-                    let what = format!("event {id} has no payload where it should be");
-                    return Err(StoreError::Damaged(what));
+                Ok(_) => Unread::Lost("there is another record where it should be".to_owned()),
+                Err(unread) => unread,
+            };
+            // It may just have been carried elsewhere, and its segment dropped.
+            match (self.state.read().stored_event(workspace, id)?, unread) {
+                (None, _) => return Ok(None),
+                (Some(now), _) if now.place != place => place = now.place,
+                (Some(_), Unread::Lost(why)) => {
+                    error!(workspace_id = %workspace, event_id = %id, why, "an event's payload is lost");
+                    return Err(Refusal::PayloadLost.into());
                 }
-                // It may just have been carried elsewhere, and its segment dropped.
-                Err(err) => match self.state.read().stored_event(workspace, id)? {
-                    None => return Ok(None),
-                    Some(now) if now.place == place => return Err(err),
-                    Some(now) => place = now.place,
-                },
+                (Some(_), unread) => return Err(unread.into()),
             }
         }
     }
 
-    /// A record that may be on its way to the disk still. `None`: the disk does not take it for now,
-    /// which must not keep anybody from reading the rest.
-    async fn written(&self, sequence: u64) -> Result<Option<Record>, StoreError> {
-        match self.log.durable(sequence).await {
-            Ok(()) => self.log.record(Place::of(sequence)).map(Some),
-            Err(StoreError::Unavailable(_)) => Ok(None),
-            Err(err) => Err(err),
+    async fn record(&self, place: Place) -> Result<Record, Unread> {
+        self.log.read(vec![place]).await.pop().expect("one answer for each place")
+    }
+
+    /// A record that may be on its way to the disk still. `None`: it is not to be had, because the disk
+    /// does not take it for now or because it is damaged, which must not keep anybody from reading the rest.
+    /// `moved_to` says where the state has it by now: it may have been carried there, and its segment dropped.
+    async fn written(
+        &self,
+        mut sequence: u64,
+        moved_to: impl Fn() -> Result<Option<u64>, StoreError>,
+    ) -> Result<Option<Record>, StoreError> {
+        loop {
+            match self.log.durable(sequence).await {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(_)) => return Ok(None),
+                Err(err) => return Err(err),
+            }
+            let unread = match self.record(Place::of(sequence)).await {
+                Ok(record) => return Ok(Some(record)),
+                Err(unread) => unread,
+            };
+            match (moved_to()?, unread) {
+                (None, _) => return Ok(None),
+                (Some(now), _) if now != sequence => sequence = now,
+                (Some(_), Unread::Lost(why)) => {
+                    warn!(sequence, why, "a journal record is lost; what depends on it shows without it");
+                    return Ok(None);
+                }
+                (Some(_), unread) => return Err(unread.into()),
+            }
         }
     }
 
@@ -186,13 +271,25 @@ impl<L: Log> Store for Ledger<L> {
 
     async fn unrouted(&self, workspace: WorkspaceId, limit: usize) -> Result<UnroutedPage, StoreError> {
         let (stored, rules_changed_at) = self.state.read().unrouted(workspace, limit)?;
-        let mut events = Vec::with_capacity(stored.len());
-        for stored in stored {
-            if let Some(payload) = self.payload_of(&stored)? {
-                events.push(Unrouted { sequence: stored.sequence, event: stored.event, payload });
+        let payloads = self.payloads_of(&stored).await;
+        let mut page = UnroutedPage {
+            events: Vec::with_capacity(stored.len()),
+            unreadable: Vec::new(),
+            rules_changed_at,
+        };
+        for (StoredEvent { sequence, event, .. }, payload) in stored.into_iter().zip(payloads) {
+            match payload {
+                Ok(payload) => {
+                    page.events.extend(payload.map(|payload| Unrouted { sequence, event, payload }))
+                }
+                Err(StoreError::Refused(Refusal::PayloadLost)) => {
+                    page.unreadable.push(Unreadable { sequence, event });
+                }
+                // The others need not wait for it; it is looked at again with them.
+                Err(why) => error!(%workspace, event_id = %event.id, %why, "an event is not routed for now"),
             }
         }
-        Ok(UnroutedPage { events, rules_changed_at })
+        Ok(page)
     }
 
     async fn rules_as_of(&self, workspace: WorkspaceId, sequence: u64) -> Result<RulesAsOf, StoreError> {
@@ -234,10 +331,21 @@ impl<L: Log> Store for Ledger<L> {
         };
         match begun {
             Err(begun) => Ok(begun),
-            Ok((delivery, stored)) => Ok(match self.payload_of(&stored)? {
-                Some(payload) => Begun::Work(Box::new(Work { delivery, event: stored.event, payload })),
-                None => Begun::NotDue,
-            }),
+            Ok((delivery, stored)) => {
+                let payload = self.payload_of(&stored).await;
+                let work = |payload| Box::new(Work { delivery, event: stored.event, payload });
+                match payload {
+                    Ok(Some(payload)) => Ok(Begun::Work(work(payload))),
+                    Ok(None) => {
+                        self.state.write().let_go(entry.delivery_id);
+                        Ok(Begun::NotDue)
+                    }
+                    Err(StoreError::Refused(Refusal::PayloadLost)) => {
+                        Ok(Begun::Unreadable(work(Bytes::new())))
+                    }
+                    Err(err) => Err(err),
+                }
+            }
         }
     }
 
@@ -312,32 +420,23 @@ impl<L: Log> Store for Ledger<L> {
     }
 
     async fn event(&self, scope: Scope, id: EventId) -> Result<Option<EventDetails>, StoreError> {
-        let mut found = self.details(scope, id)?;
-        while let Some((mut details, Some(sequence))) = found {
-            match self.written(sequence).await {
-                Ok(record) => {
-                    details.unmatched = match record {
-                        Some(Record::Routed { routed, .. }) => routed.unmatched,
-                        Some(Record::Carried(carried)) => carried.unmatched,
-                        _ => Vec::new(),
-                    };
-                    return Ok(Some(details));
-                }
-                Err(err) => {
-                    // It may just have been carried elsewhere, and its segment dropped.
-                    found = self.details(scope, id)?;
-                    if found.as_ref().is_some_and(|(_, now)| *now == Some(sequence)) {
-                        return Err(err);
-                    }
-                }
-            }
-        }
-        Ok(found.map(|(details, _)| details))
+        let Some((mut details, unmatched_at)) = self.details(scope, id)? else { return Ok(None) };
+        let Some(sequence) = unmatched_at else { return Ok(Some(details)) };
+        let moved_to = || Ok(self.state.read().event_in(scope, id)?.and_then(|stored| stored.unmatched_at));
+        details.unmatched = match self.written(sequence, moved_to).await? {
+            Some(Record::Routed { routed, .. }) => routed.unmatched,
+            Some(Record::Carried(carried)) => carried.unmatched,
+            _ => Vec::new(),
+        };
+        Ok(Some(details))
     }
 
     async fn payload(&self, scope: Scope, id: EventId) -> Result<Option<Bytes>, StoreError> {
         let stored = self.state.read().event_in(scope, id)?;
-        stored.map_or(Ok(None), |stored| self.payload_of(&stored))
+        match stored {
+            Some(stored) => self.payload_of(&stored).await,
+            None => Ok(None),
+        }
     }
 
     async fn response(
@@ -346,21 +445,15 @@ impl<L: Log> Store for Ledger<L> {
         event: EventId,
         attempt: AttemptId,
     ) -> Result<Option<ResponseDetails>, StoreError> {
-        let mut found = self.response_at(scope, event, attempt)?;
-        while let Some((delivery, number, sequence)) = found {
-            match self.written(sequence).await {
-                Ok(Some(Record::Attempted { attempted, .. })) => return Ok(attempted.response),
-                Ok(Some(Record::Carried(carried))) => return Ok(carried.response(delivery, number)),
-                Ok(_) => return Ok(None),
-                Err(err) => {
-                    found = self.response_at(scope, event, attempt)?;
-                    if found.is_some_and(|(_, _, now)| now == sequence) {
-                        return Err(err);
-                    }
-                }
-            }
-        }
-        Ok(None)
+        let Some((delivery, number, sequence)) = self.response_at(scope, event, attempt)? else {
+            return Ok(None);
+        };
+        let moved_to = || Ok(self.response_at(scope, event, attempt)?.map(|(_, _, now)| now));
+        Ok(match self.written(sequence, moved_to).await? {
+            Some(Record::Attempted { attempted, .. }) => attempted.response,
+            Some(Record::Carried(carried)) => carried.response(delivery, number),
+            _ => None,
+        })
     }
 
     async fn events(
@@ -497,8 +590,7 @@ impl<L: Log> Store for Ledger<L> {
             after = Some(last.id);
             for workspace in workspaces {
                 let days = workspace.retention_days.unwrap_or(default_days);
-                let cutoff = now.before(std::time::Duration::from_secs(u64::from(days) * 86_400));
-                forgotten += self.retain_workspace(fence, workspace.id, cutoff).await?;
+                forgotten += self.retain_workspace(fence, workspace.id, now, days).await?;
             }
         }
         self.log.reclaim(fence).await?;
@@ -506,15 +598,28 @@ impl<L: Log> Store for Ledger<L> {
     }
 
     async fn verify(&self) -> Result<Verification, StoreError> {
-        let records = self.log.records();
-        let look = move |state: &State<L::View>| {
-            let mut found = state.verify()?;
-            if let Some((range, records)) = records {
-                state.verify_log(range, records, &mut found)?;
+        let mut found = Verification::default();
+        let mut after = None;
+        loop {
+            let look = move |state: &State<L::View>| {
+                let next = state.verify(after, VERIFY_BATCH, &mut found)?;
+                Ok((found, next))
+            };
+            (found, after) = self.read(look).await?;
+            if after.is_none() {
+                break;
             }
-            Ok(found)
-        };
-        self.read(look).await
+        }
+        let Some((range, records)) = self.log.records().await else { return Ok(found) };
+        let (mut check, mut found) = self.go_on(LogCheck::new(range, records), found).await?;
+        if check.misses() {
+            // What expired meanwhile says so in a record that may be on its way to the disk still.
+            let last = self.state.read().next_sequence() - 1;
+            self.log.durable(last).await?;
+            (check, found) = self.go_on(check, found).await?;
+        }
+        check.finish(&mut found);
+        Ok(found)
     }
 
     fn availability(&self) -> Result<(), Unavailable> {
@@ -528,30 +633,58 @@ impl<L: Log> Store for Ledger<L> {
 }
 
 impl<L: Log> Ledger<L> {
+    async fn go_on(
+        &self,
+        mut check: LogCheck,
+        mut found: Verification,
+    ) -> Result<(LogCheck, Verification), StoreError> {
+        let state = self.state.clone();
+        tokio::task::spawn_blocking(move || check.go_on(&state, &mut found).map(|()| (check, found)))
+            .await
+            .unwrap_or_else(|err| Err(StoreError::Damaged(format!("reading the journal failed: {err}"))))
+    }
+
     async fn retain_workspace(
         &self,
         fence: Fence,
         id: WorkspaceId,
-        cutoff: Timestamp,
+        now: Timestamp,
+        days: u32,
     ) -> Result<u64, StoreError> {
+        let cutoff = now.before(std::time::Duration::from_secs(u64::from(days) * 86_400));
         let (mut forgotten, mut from) = (0, None);
+        let mut called_off = CalledOff::default();
         loop {
             self.log.room().await?;
-            let (events, next) =
-                self.read(move |state| state.expired(id, from, cutoff, RETAIN_BATCH)).await?;
-            if !events.is_empty() {
-                forgotten += self.transact(fence, |state| state.expire(id, events, cutoff))?;
+            let found = self.read(move |state| state.past_retention(id, from, cutoff, RETAIN_BATCH)).await?;
+            if !found.ended.is_empty() {
+                forgotten += self.transact(fence, |state| state.expire(id, found.ended, cutoff))?;
             }
-            from = next;
+            for event in found.waiting {
+                let more = self.transact(fence, |state| state.call_off_waiting(id, event, now, days))?;
+                called_off.deliveries += more.deliveries;
+                called_off.unrouted += more.unrouted;
+            }
+            from = found.next;
             if from.is_none() {
                 break;
             }
         }
+        if called_off != CalledOff::default() {
+            let CalledOff { deliveries, unrouted } = called_off;
+            metrics::counter!("weft_deliveries_expired_total").increment(deliveries);
+            warn!(workspace_id = %id, deliveries, unrouted, days, "called off what waited longer than events are kept");
+        }
         let settled = self.log.settled();
-        self.transact(fence, |state| {
-            let oldest = state.oldest_unrouted(id)?.min(settled);
-            state.prune_rule_versions(id, oldest)
-        })?;
+        let unmet =
+            self.read(move |state| state.unmet_rule_versions(id, state.oldest_unrouted(id)?.min(settled)));
+        // Nothing is lost by not doing so, and nothing by doing it again, so no record is made.
+        for few in unmet.await?.chunks(RETAIN_BATCH) {
+            self.transact(fence, |state| {
+                few.iter().for_each(|key| state.view.delete(key.clone()));
+                Ok(())
+            })?;
+        }
         Ok(forgotten)
     }
 }

@@ -1,7 +1,7 @@
 //! A store in memory: for tests, and for a server that need not remember.
 
 use super::{
-    ledger::{BatchKeys, Ledger, Log},
+    ledger::{BatchKeys, Ledger, Log, Unread},
     state::{Admission, Order, Place, State, View, Visit, keys::Key, record::Record},
     *,
 };
@@ -75,11 +75,14 @@ impl Log for MemoryLog {
         Ok(())
     }
 
-    fn record(&self, place: Place) -> Result<Record, StoreError> {
+    async fn read(&self, places: Vec<Place>) -> Vec<Result<Record, Unread>> {
         let records = self.records.lock();
-        let bytes =
-            records.get(&place.sequence).ok_or_else(|| StoreError::Damaged("no such record".to_owned()))?;
-        Record::decode(bytes)
+        let read = |place: Place| {
+            let bytes =
+                records.get(&place.sequence).ok_or_else(|| Unread::Lost("no such record".to_owned()))?;
+            Record::decode(bytes).map_err(|err| Unread::Lost(err.to_string()))
+        };
+        places.into_iter().map(read).collect()
     }
 
     fn recent_payload(&self, _sequence: u64) -> Option<Bytes> {

@@ -99,6 +99,8 @@ pub enum Refusal {
     ConnectionGone,
     #[error("the delivery's connection is inactive; mend it first, and what waits for it flows again")]
     ConnectionInactive,
+    #[error("the event's payload was damaged on disk and cannot be read any more; send the event again")]
+    PayloadLost,
 }
 
 /// An event on its way in.
@@ -152,6 +154,7 @@ pub enum Change {
         force: bool,
     },
     CreateRule(Rule),
+    /// `version` must be one more than the stored one.
     UpdateRule(Rule),
     DeleteRule(RuleId),
 }
@@ -174,10 +177,20 @@ pub struct RulesAsOf {
     pub until: Option<u64>,
 }
 
+/// An accepted event that no rule has judged yet, and whose payload cannot be read any more.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// Its place in the order of all that was accepted or configured.
+    pub sequence: u64,
+    pub event: Event,
+}
+
 /// What is to be routed, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct UnroutedPage {
     pub events: Vec<Unrouted>,
+    /// Of the same page: they are routed, too, to fail where they may have had to go.
+    pub unreadable: Vec<Unreadable>,
     /// The sequence of the last change to the workspace's rules: events after it meet today's rules.
     pub rules_changed_at: u64,
 }
@@ -225,6 +238,8 @@ pub struct DuePage {
 pub enum Begun {
     /// It is yours.
     Work(Box<Work>),
+    /// It is yours, to be failed: its payload, here empty, cannot be read any more.
+    Unreadable(Box<Work>),
     /// It is not due any more: canceled, or taken up already.
     NotDue,
     /// The connection is not as it was: read it again first.
@@ -544,8 +559,9 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<QueueReport, (WorkspaceId, ConnectionId)>, StoreError>;
 
-    /// Forgets what workspaces no longer keep: finished events older than their retention, or
-    /// than `default_days`. Returns how many events went.
+    /// Forgets what workspaces no longer keep: events that ended before their retention, or `default_days`,
+    /// began. What waits still of an event that was accepted before is called off, with the reason on record,
+    /// and kept for as long again. Returns how many events went.
     async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError>;
 
     /// Proves the ledger: every accepted event × matched rule is final or scheduled.

@@ -71,6 +71,8 @@ pub enum Landed {
         started_at: Timestamp,
         report: Report,
     },
+    /// There is nothing to deliver: the payload cannot be read any more.
+    Unreadable(Box<Work>),
     /// It was not due any more, or the server is going down.
     Withdrawn,
     /// The connection is not as it was.
@@ -99,6 +101,7 @@ impl Attempt {
         let (workspace_id, id, version) = (connection.workspace_id, connection.id, connection.version);
         match ctx.store.begin(ctx.fence, workspace_id, id, version, self.entry).await {
             Ok(Begun::Work(work)) => self.deliver(work).await,
+            Ok(Begun::Unreadable(work)) => Landed::Unreadable(work),
             Ok(Begun::NotDue) => Landed::Withdrawn,
             Ok(Begun::ConnectionChanged) => Landed::ConnectionChanged,
             Err(err) => Landed::StoreFailed(err),

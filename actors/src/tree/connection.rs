@@ -23,7 +23,7 @@ use crate::{
         retry::{RETRY_AFTER_MAX, RetryPolicy},
         timestamp::Timestamp,
     },
-    store::{Attempted, Change, DueEntry, Pace, Scope, StoreError, Work},
+    store::{Attempted, Change, DueEntry, Pace, Refusal, Scope, StoreError, Work},
 };
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -358,6 +358,11 @@ impl State {
                     });
                     attempted.push(came_to);
                 }
+                Landed::Unreadable(work) => {
+                    attempted.push(self.set_aside(&work));
+                    let outcome = Outcome::InternalError;
+                    reported.push(Reported { line, started, work, outcome, retry_after: None, slot });
+                }
                 Landed::Withdrawn => self.withdraw(entry, started),
                 Landed::ConnectionChanged => {
                     self.withdraw(entry, started);
@@ -415,6 +420,25 @@ impl State {
             message: if outcome == Outcome::Delivered { String::new() } else { report.message },
             response: report.response,
             next,
+        }
+    }
+
+    /// Fails a delivery of which nothing is left to be sent: no further try would find it again.
+    fn set_aside(&self, work: &Work) -> Attempted {
+        let Args { id, workspace_id, ctx, .. } = &self.args;
+        let (at, Work { delivery, event, .. }) = (ctx.clock.now(), work);
+        error!(workspace_id = named(*workspace_id), connection_id = %id, event_id = %event.id, delivery_id = %delivery.id, "set aside: its event's payload cannot be read any more");
+        metrics::counter!("weft_deliveries_set_aside_total").increment(1);
+        Attempted {
+            delivery_id: delivery.id,
+            event_id: event.id,
+            started_at: at,
+            finished_at: at,
+            outcome: Outcome::InternalError,
+            http_status: None,
+            message: Refusal::PayloadLost.to_string(),
+            response: None,
+            next: Next::Failed,
         }
     }
 

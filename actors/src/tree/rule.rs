@@ -10,10 +10,10 @@
 use super::{Context, Faults, WINDOW, children::Bell, named, workspace};
 use crate::{
     domain::{
-        ids::{ConnectionId, WorkspaceId},
+        ids::{ConnectionId, EventId, WorkspaceId},
         routing::{Routing, RuleSet},
     },
-    store::{Matched, Routed, StoreError, Unrouted},
+    store::{Matched, Routed, StoreError, Unreadable, Unrouted},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -104,7 +104,7 @@ impl State {
     async fn route(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
         self.ctx.faults.at("rule.route");
         let page = self.ctx.store.unrouted(self.workspace_id, WINDOW).await?;
-        if page.events.is_empty() {
+        if page.events.is_empty() && page.unreadable.is_empty() {
             self.parent.cast(workspace::Msg::RuleIdle { handled: self.wakes })?;
             return Ok(());
         }
@@ -117,7 +117,12 @@ impl State {
             }
             let routing = self.judge(unrouted, page.rules_changed_at).await?;
             touched.extend(routing.matched.iter().map(|matched| matched.rule.connection_id));
-            routed.push(self.as_routed(unrouted, routing));
+            routed.push(self.as_routed(unrouted.event.id, routing));
+        }
+        for Unreadable { sequence, event } in &page.unreadable {
+            let routing = self.rules_at(*sequence, page.rules_changed_at).await?.route_unread(event);
+            touched.extend(routing.matched.iter().map(|matched| matched.rule.connection_id));
+            routed.push(self.as_routed(event.id, routing));
         }
         self.ctx.faults.at("rule.record");
         let count = routed.len() as u64;
@@ -147,24 +152,34 @@ impl State {
 
     /// Judges one event by the rules it met.
     async fn judge(&mut self, unrouted: &Unrouted, changed_at: u64) -> Result<Routing, ActorProcessingErr> {
-        let known = self.rules.take().filter(|known| known.at(unrouted.sequence, changed_at));
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let as_of = self.ctx.store.rules_as_of(self.workspace_id, unrouted.sequence).await?;
-                let rules = spawn_blocking(|| Arc::new(RuleSet::compile(as_of.rules))).await?;
-                InForce { from: unrouted.sequence, until: as_of.until, rules }
-            }
-        };
-        let rules = &self.rules.insert(known).rules;
+        let ctx = self.ctx.clone();
+        let rules = self.rules_at(unrouted.sequence, changed_at).await?;
         if !rules.has_matches() {
-            return Ok(judge(rules, unrouted, &self.ctx.faults));
+            return Ok(judge(rules, unrouted, &ctx.faults));
         }
-        let (rules, unrouted, ctx) = (rules.clone(), unrouted.clone(), self.ctx.clone());
+        let (rules, unrouted) = (rules.clone(), unrouted.clone());
         Ok(spawn_blocking(move || judge(&rules, &unrouted, &ctx.faults)).await?)
     }
 
-    fn as_routed(&self, unrouted: &Unrouted, routing: Routing) -> Routed {
+    /// The rules in force at a sequence.
+    async fn rules_at(
+        &mut self,
+        sequence: u64,
+        changed_at: u64,
+    ) -> Result<&Arc<RuleSet>, ActorProcessingErr> {
+        let known = self.rules.take().filter(|known| known.at(sequence, changed_at));
+        let known = match known {
+            Some(known) => known,
+            None => {
+                let as_of = self.ctx.store.rules_as_of(self.workspace_id, sequence).await?;
+                let rules = spawn_blocking(|| Arc::new(RuleSet::compile(as_of.rules))).await?;
+                InForce { from: sequence, until: as_of.until, rules }
+            }
+        };
+        Ok(&self.rules.insert(known).rules)
+    }
+
+    fn as_routed(&self, event_id: EventId, routing: Routing) -> Routed {
         let matched = routing.matched.iter().map(|compiled| &compiled.rule).map(|rule| Matched {
             rule_id: rule.id,
             connection_id: rule.connection_id,
@@ -173,7 +188,7 @@ impl State {
             created_by: rule.created_by.clone(),
         });
         Routed {
-            event_id: unrouted.event.id,
+            event_id,
             at: self.ctx.clock.now(),
             matched: matched.collect(),
             unmatched: routing.unmatched,

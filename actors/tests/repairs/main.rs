@@ -4,5 +4,8 @@
 mod attempts;
 mod credentials;
 mod falls;
+mod payloads;
+mod retention;
+mod rules;
 mod support;
 mod wakes;

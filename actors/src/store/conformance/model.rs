@@ -162,7 +162,7 @@ impl Model {
             }
             Change::UpdateRule(rule) => {
                 let stored = self.rules.get(&rule.id).ok_or(Refusal::NotFound("rule"))?;
-                if stored.updated_at > rule.updated_at {
+                if rule.version != stored.version + 1 {
                     return Err(Refusal::Stale("rule"));
                 }
                 self.check_likeness(&rule)?;
@@ -422,6 +422,30 @@ impl Model {
         entries.len()
     }
 
+    /// Calls off what waits still of events past their retention, but for what is in flight.
+    fn call_off_waiting(&mut self, now: Timestamp, default_days: u32) {
+        for (id, kept) in &mut self.events {
+            let workspace = &self.workspaces[&kept.new.event.workspace_id];
+            let days = workspace.retention_days.unwrap_or(default_days);
+            if *id >= EventId::first_at(now.before(Duration::from_secs(u64::from(days) * 86_400))) {
+                continue;
+            }
+            if kept.fate == Fate::Unrouted {
+                kept.fate = Fate::CalledOff(now);
+            }
+            let unit = if days == 1 { "day" } else { "days" };
+            let why = format!(
+                "kept longer than the workspace's retention of {days} {unit} without being delivered"
+            );
+            let waits = |delivery: &&mut Delivery| {
+                !delivery.status.is_final() && !self.in_flight.contains_key(&delivery.id)
+            };
+            for delivery in kept.deliveries.values_mut().filter(waits) {
+                call_off(delivery, now, Some(&why));
+            }
+        }
+    }
+
     /// See [`Store::retain`].
     pub fn retain(&mut self, now: Timestamp, default_days: u32) -> u64 {
         let mut gone = BTreeSet::new();
@@ -432,6 +456,7 @@ impl Model {
             }
         }
         self.events.retain(|id, _| !gone.contains(id));
+        self.call_off_waiting(now, default_days);
         for workspace in self.workspaces.keys() {
             let is_unrouted = |kept: &&Kept| kept.fate == Fate::Unrouted;
             let of_it = self.events.values().filter(|kept| kept.new.event.workspace_id == *workspace);

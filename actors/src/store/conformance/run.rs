@@ -211,12 +211,14 @@ impl<S: Subject> Run<S> {
                     created_by: "test".to_owned(),
                     created_at: now,
                     updated_at: now,
+                    version: 1,
                 })
             }
             Step::UpdateRule { rule, event, is_active, is_stale } => {
                 let found = model.rules.get(&nth(&model.ever.rules, rule)?)?.clone();
-                let updated_at = if is_stale { later(found.updated_at, -1) } else { now };
-                Change::UpdateRule(Rule { event: name(event), active: is_active, updated_at, ..found })
+                let version = found.version + u64::from(!is_stale);
+                let (event, active) = (name(event), is_active);
+                Change::UpdateRule(Rule { event, active, updated_at: now, version, ..found })
             }
             Step::DeleteRule { rule } => Change::DeleteRule(nth(&model.ever.rules, rule)?),
             _ => return None,
@@ -423,14 +425,6 @@ impl<S: Subject> Run<S> {
     }
 
     async fn retain(&mut self, default_days: u32) {
-        // What becomes of deliveries that nobody attempts is for others to say.
-        let is_parked = self.model.waiting().any(|delivery| {
-            let connection = self.model.connections.get(&delivery.connection_id);
-            connection.is_none_or(|connection| !connection.takes_deliveries())
-        });
-        if is_parked {
-            return;
-        }
         let answer = self.store().retain(self.fence(), self.model.now, default_days).await;
         assert_eq!(answer, Ok(self.model.retain(self.model.now, default_days)));
         self.is_retained = true;

@@ -30,7 +30,7 @@ mod trust;
 mod view;
 
 use super::{
-    ledger::{Ledger, Log, Records},
+    ledger::{Ledger, Log, Records, Unread},
     state::{
         Place, State,
         record::{RECORD_BYTES_MAX, Record},
@@ -41,6 +41,7 @@ use committer::{Committer, Intake, Job};
 use journal::{Disk, Journal, Position, ReadError, Reader, is_no_space};
 use parking_lot::{Mutex, RwLock};
 use recent::Recent;
+use reclaim::Survey;
 use std::{
     fs, io,
     ops::RangeInclusive,
@@ -187,6 +188,7 @@ impl EmbeddedStore {
             recent,
             reader,
             trust,
+            survey: Arc::default(),
             threads,
             _lock: lock,
         };
@@ -263,6 +265,19 @@ fn write_layer(state: &mut State<IndexView>, index: &mut Index) -> Result<(), Op
     Ok(())
 }
 
+fn read_record(reader: &Reader, place: Place) -> Result<Record, Unread> {
+    let found = if place.segment == 0 && place.offset == 0 {
+        reader.read(place.sequence)
+    } else {
+        reader.read_at(Position { segment: place.segment, offset: place.offset })
+    };
+    let record = found.map_err(|err| match err {
+        ReadError::Io(_) => Unread::DiskFails(err.to_string()),
+        ReadError::Unknown | ReadError::Lost { .. } | ReadError::Damaged(_) => Unread::Lost(err.to_string()),
+    })?;
+    Record::decode(&record.body).map_err(|err| Unread::Lost(err.to_string()))
+}
+
 fn place_of(sequence: u64, position: Position) -> Place {
     Place { sequence, segment: position.segment, offset: position.offset }
 }
@@ -275,6 +290,8 @@ pub struct JournalLog {
     recent: Arc<Recent>,
     reader: Reader,
     trust: Arc<Trust>,
+    /// Held by the one who gives back space.
+    survey: Arc<tokio::sync::Mutex<Survey>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: fs::File,
 }
@@ -340,25 +357,25 @@ impl Log for JournalLog {
         }
     }
 
-    fn record(&self, place: Place) -> Result<Record, StoreError> {
-        let found = if place.segment == 0 && place.offset == 0 {
-            self.reader.read(place.sequence)
-        } else {
-            self.reader.read_at(Position { segment: place.segment, offset: place.offset })
-        };
-        let record = found.map_err(|err| StoreError::Damaged(err.to_string()))?;
-        Record::decode(&record.body)
+    async fn read(&self, places: Vec<Place>) -> Vec<Result<Record, Unread>> {
+        let (reader, count) = (self.reader.clone(), places.len());
+        let read = move || places.into_iter().map(|place| read_record(&reader, place)).collect();
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|err| {
+            vec![Err(Unread::DiskFails(format!("reading the journal failed: {err}"))); count]
+        })
     }
 
     fn recent_payload(&self, sequence: u64) -> Option<Bytes> {
         self.recent.get(sequence)
     }
 
-    fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
+    async fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
+        let all_stay = self.survey.clone().lock_owned().await;
         // What a start says about itself is part of the state before it is on disk.
         let last = self.intake.settled().min(self.reader.last_sequence());
         let first = self.reader.first_sequence();
-        let records = self.reader.scan(first).map(|found| {
+        let records = self.reader.scan(first).map(move |found| {
+            let _ = &all_stay;
             let (_, record) = found.map_err(|err| StoreError::Damaged(err.to_string()))?;
             Ok((record.sequence, Record::decode(&record.body)?))
         });

@@ -4,31 +4,49 @@
 //! own record is in it too, or was carried forward with it, or is superseded. So what has to be
 //! carried is: events that are still kept, with all that became of them, and rows of configuration
 //! whose newest record lies here.
+//!
+//! A segment that is needed whole must not keep all that come after it. So it is not the oldest that
+//! decides but the oldest few together: as soon as half of what they hold is needed at most, they go.
+//! That costs no more than it gives back, and keeps the journal within about twice of what is needed.
 
-use super::{JournalLog, journal::SegmentInfo, view::IndexView};
+use super::{
+    JournalLog,
+    committer::Intake,
+    journal::{Reader, SegmentInfo},
+    view::IndexView,
+};
 use crate::{
-    domain::ids::{ConnectionId, EventId, WorkspaceId},
+    domain::{
+        delivery::{Delivery, ResponseDetails},
+        ids::{ConnectionId, DeliveryId, EventId, WorkspaceId},
+    },
     store::{
-        Fence, PAYLOAD_BYTES_MAX, StoreError,
+        Fence, StoreError,
         ledger::Log,
         state::{
             Place, State,
-            record::{Carried, MATCHES_BYTES_MAX, RECORD_BYTES_MAX, Record},
+            record::{Carried, RECORD_BYTES_MAX, Record},
         },
     },
 };
-use std::collections::{BTreeSet, HashMap};
+use parking_lot::RwLock;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
-/// Of a segment's bytes, the share that may have to be carried for it to be worth while.
+/// Of the bytes of the oldest segments, the share that may have to be carried for it to be worth while.
 const LIVE_SHARE_MAX: f64 = 0.5;
 
-/// Bytes of the responses carried with an event, so that it fits a record; what is beyond is forgotten.
-const RESPONSES_BYTES_MAX: usize = 2 << 20;
+/// Bytes of segments that one pass looks through; of others it goes by what an earlier one found.
+const LOOK_BYTES_MAX: u64 = 1 << 30;
 
-const _: () = assert!(
-    PAYLOAD_BYTES_MAX + MATCHES_BYTES_MAX + RESPONSES_BYTES_MAX + (1 << 20) <= RECORD_BYTES_MAX,
-    "an event fits a record with its deliveries, their responses, and some room for attempts"
-);
+/// Bytes that one pass carries, about.
+const CARRY_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of the responses carried with an event; the oldest beyond are forgotten.
+const RESPONSES_BYTES_MAX: usize = 2 << 20;
 
 /// Looks at the state, and makes a record of what it sees.
 type Look<'a> = &'a mut dyn FnMut(&State<IndexView>) -> Result<Option<Record>, StoreError>;
@@ -44,22 +62,44 @@ struct Live {
     opened: bool,
     /// An event that is not routed yet must meet the rules as they stand here.
     unrouted: bool,
+    /// What carrying it writes, about.
     bytes: u64,
+}
+
+/// How much was found to live in segments. By now it is hardly more, and may be less.
+#[derive(Default)]
+pub struct Survey {
+    passes: u64,
+    known: BTreeMap<u64, Known>,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    live_bytes: u64,
+    /// The pass that looked.
+    pass: u64,
+}
+
+/// A segment whose every record is in the index, and the sequence it ends before.
+#[derive(Clone, Copy)]
+struct Sealed {
+    segment: SegmentInfo,
+    end: u64,
 }
 
 impl JournalLog {
     pub(super) async fn reclaim_segments(&self, fence: Fence) -> Result<(), StoreError> {
-        loop {
-            let segments = self.reader.segments();
-            let [oldest, next, ..] = &segments[..] else { return Ok(()) };
-            if next.first_sequence > self.trust.checkpointed() {
+        let mut survey = self.survey.lock().await;
+        survey.passes += 1;
+        let (mut to_look, mut to_carry) = (LOOK_BYTES_MAX, CARRY_BYTES_MAX);
+        while self.is_worth_while(fence, &mut survey, &mut to_look).await? {
+            let Some(oldest) = self.sealed().first().copied() else { return Ok(()) };
+            let live = self.live_in(fence, oldest).await?;
+            if live.unrouted {
                 return Ok(());
             }
-            let live = self.live_in(fence, oldest, next.first_sequence)?;
-            if live.unrouted || live.bytes as f64 > oldest.bytes as f64 * LIVE_SHARE_MAX {
-                return Ok(());
-            }
-            let Some(mut last) = self.carry_configuration(fence, &live, oldest.first_sequence)? else {
+            let Some(mut last) = self.carry_configuration(fence, &live, oldest.segment.first_sequence)?
+            else {
                 return Ok(());
             };
             for (workspace, event) in live.events {
@@ -67,9 +107,52 @@ impl JournalLog {
                 last = self.carry(fence, workspace, event).await?.unwrap_or(0).max(last);
             }
             self.durable(last).await?;
-            if !self.intake.remove(oldest.id).await {
+            if !self.intake.remove(oldest.segment.id).await {
                 return Ok(());
             }
+            survey.known.remove(&oldest.segment.id);
+            let Some(left) = to_carry.checked_sub(live.bytes) else { return Ok(()) };
+            to_carry = left;
+        }
+        Ok(())
+    }
+
+    /// Segments that could go, oldest first.
+    fn sealed(&self) -> Vec<Sealed> {
+        let (segments, checkpointed) = (self.reader.segments(), self.trust.checkpointed());
+        let pairs = segments.windows(2).map(|pair| Sealed { segment: pair[0], end: pair[1].first_sequence });
+        pairs.take_while(|sealed| sealed.end <= checkpointed).collect()
+    }
+
+    /// Whether the oldest segments hold so little that is needed that they had better go.
+    async fn is_worth_while(
+        &self,
+        fence: Fence,
+        survey: &mut Survey,
+        to_look: &mut u64,
+    ) -> Result<bool, StoreError> {
+        let sealed = self.sealed();
+        loop {
+            let (mut live, mut all) = (0, 0);
+            let mut next = None;
+            for one in &sealed {
+                let Some(known) = survey.known.get(&one.segment.id) else {
+                    next = Some(*one);
+                    break;
+                };
+                (live, all) = (live + known.live_bytes, all + one.segment.bytes);
+                if live as f64 <= all as f64 * LIVE_SHARE_MAX {
+                    return Ok(true);
+                }
+            }
+            // All are known, but perhaps from long ago: the one looked at longest ago may have changed most.
+            let pass_of = |one: &Sealed| survey.known.get(&one.segment.id).map_or(0, |known| known.pass);
+            let stale = sealed.iter().copied().filter(|one| pass_of(one) < survey.passes);
+            let Some(next) = next.or_else(|| stale.min_by_key(pass_of)) else { return Ok(false) };
+            let Some(left) = to_look.checked_sub(next.segment.bytes) else { return Ok(false) };
+            *to_look = left;
+            let live_bytes = self.live_in(fence, next).await?.bytes;
+            survey.known.insert(next.segment.id, Known { live_bytes, pass: survey.passes });
         }
     }
 
@@ -106,49 +189,54 @@ impl JournalLog {
         Ok((!unrouted).then_some(last))
     }
 
-    fn live_in(&self, fence: Fence, segment: &SegmentInfo, end: u64) -> Result<Live, StoreError> {
-        let mut live = Live::default();
-        for found in self.reader.scan(segment.first_sequence) {
-            // What cannot be read may be needed: its segment stays.
-            let (_, record) = found.map_err(|err| StoreError::Damaged(err.to_string()))?;
-            if record.sequence >= end {
-                break;
-            }
-            let (sequence, bytes) = (record.sequence, record.body.len() as u64);
-            let state = self.state.read();
-            let event = match Record::decode(&record.body)? {
-                Record::Accepted(new) => new.event,
-                Record::Carried(carried) => carried.new.event,
-                Record::Configured { change, .. } => {
-                    if state.still_says(&change, sequence)?.is_some() {
-                        live.changes.push((change, sequence));
-                    } else {
-                        live.unrouted |= state.is_met_by_unrouted(&change, self.intake.settled())?;
-                    }
-                    continue;
+    async fn live_in(&self, fence: Fence, sealed: Sealed) -> Result<Live, StoreError> {
+        let (state, reader, intake) = (self.state.clone(), self.reader.clone(), self.intake.clone());
+        tokio::task::spawn_blocking(move || live_in(&state, &reader, &intake, fence, sealed))
+            .await
+            .unwrap_or_else(|err| Err(StoreError::Damaged(format!("reading the journal failed: {err}"))))
+    }
+
+    async fn record(&self, place: Place) -> Result<Record, StoreError> {
+        Ok(self.read(vec![place]).await.pop().expect("one answer for each place")?)
+    }
+
+    /// The responses kept of an event's attempts, the newest of them where all are too large.
+    async fn responses(&self, deliveries: &[Delivery]) -> Result<Responses, StoreError> {
+        // One record may hold many of them.
+        let mut wanted = BTreeMap::<u64, Vec<(DeliveryId, u32)>>::new();
+        for delivery in deliveries {
+            for attempt in &delivery.attempts {
+                if let Some(sequence) = attempt.response_at {
+                    wanted.entry(sequence).or_default().push((delivery.id, attempt.number));
                 }
-                Record::Opened { epoch } => {
-                    live.opened |= epoch == fence.0;
-                    continue;
-                }
-                Record::Paced { connection_id, .. } => {
-                    live.paced.insert(connection_id);
-                    continue;
-                }
-                _ => continue,
-            };
-            let stored = state.stored_event(event.workspace_id, event.id)?;
-            if let Some(stored) = stored.filter(|stored| stored.place.sequence == sequence) {
-                live.events.push((event.workspace_id, event.id));
-                live.unrouted |= !stored.routed;
-                live.bytes += bytes;
             }
         }
-        Ok(live)
+        let (mut kept, mut room) = (Responses::new(), RESPONSES_BYTES_MAX);
+        for (sequence, mut wanted) in wanted.into_iter().rev() {
+            let mut found: Responses = match self.record(Place::of(sequence)).await? {
+                Record::Attempted { attempted, .. } => {
+                    wanted.iter().copied().zip(attempted.response).collect()
+                }
+                Record::Carried(carried) => {
+                    carried.responses.into_iter().map(|(id, number, kept)| ((id, number), kept)).collect()
+                }
+                _ => Responses::new(),
+            };
+            wanted.sort_unstable_by_key(|(_, number)| Reverse(*number));
+            for one in wanted {
+                let Some(response) = found.remove(&one) else { continue };
+                let Some(left) = room.checked_sub(Carried::response_bytes(&response)) else {
+                    return Ok(kept);
+                };
+                room = left;
+                kept.insert(one, response);
+            }
+        }
+        Ok(kept)
     }
 
     /// Writes an event with all that became of it anew. `None` if it is gone meanwhile.
-    async fn carry(
+    pub(super) async fn carry(
         &self,
         fence: Fence,
         workspace: WorkspaceId,
@@ -158,7 +246,7 @@ impl JournalLog {
         let Some((stored, deliveries)) = self.state.read().event_whole(workspace, event)? else {
             return Ok(None);
         };
-        let new = match self.record(stored.place)? {
+        let new = match self.record(stored.place).await? {
             Record::Accepted(new) => new,
             Record::Carried(carried) => carried.new,
             _ => return Err(StoreError::Damaged(format!("event {event} is not where it should be"))),
@@ -166,30 +254,15 @@ impl JournalLog {
         let newest =
             deliveries.iter().flat_map(|delivery| &delivery.attempts).filter_map(|kept| kept.response_at);
         self.durable(newest.chain(stored.unmatched_at).max().unwrap_or(0)).await?;
-        let unmatched =
-            match stored.unmatched_at.map(|sequence| self.record(Place::of(sequence))).transpose()? {
-                Some(Record::Routed { routed, .. }) => routed.unmatched,
-                Some(Record::Carried(carried)) => carried.unmatched,
+        let unmatched = match stored.unmatched_at {
+            None => Vec::new(),
+            Some(sequence) => match self.record(Place::of(sequence)).await? {
+                Record::Routed { routed, .. } => routed.unmatched,
+                Record::Carried(carried) => carried.unmatched,
                 _ => Vec::new(),
-            };
-        let (mut responses, mut room) = (HashMap::new(), RESPONSES_BYTES_MAX);
-        for delivery in &deliveries {
-            for attempt in delivery.attempts.iter().rev() {
-                let Some(sequence) = attempt.response_at else { continue };
-                let response = match self.record(Place::of(sequence))? {
-                    Record::Attempted { attempted, .. } => attempted.response,
-                    Record::Carried(carried) => carried.response(delivery.id, attempt.number),
-                    _ => None,
-                };
-                let Some(response) = response else { continue };
-                let headers = response.headers.iter().map(|(name, value)| name.len() + value.len());
-                let bytes = response.body.len() + headers.sum::<usize>() + 64;
-                if let Some(left) = room.checked_sub(bytes) {
-                    room = left;
-                    responses.insert((delivery.id, attempt.number), response);
-                }
-            }
-        }
+            },
+        };
+        let responses = self.responses(&deliveries).await?;
         let mut state = self.state.write();
         state.check(fence)?;
         let Some((stored, mut deliveries)) = state.event_whole(workspace, event)? else { return Ok(None) };
@@ -200,7 +273,7 @@ impl JournalLog {
                     attempt.response_at.filter(|_| responses.contains_key(&(delivery.id, attempt.number)));
             }
         }
-        let carried = Carried {
+        let mut carried = Carried {
             new,
             sequence: stored.sequence,
             routed: stored.routed,
@@ -211,8 +284,71 @@ impl JournalLog {
             started_at: stored.started_at,
             completed_at: stored.completed_at,
         };
+        carried.fit(RECORD_BYTES_MAX);
         let sequence = state.commit(Record::Carried(Box::new(carried)))?;
         self.committed(&mut state);
         Ok(Some(sequence))
     }
+}
+
+/// Responses by delivery and number of the attempt.
+type Responses = HashMap<(DeliveryId, u32), ResponseDetails>;
+
+/// Looks through a segment for what is still needed.
+fn live_in(
+    state: &Arc<RwLock<State<IndexView>>>,
+    reader: &Reader,
+    intake: &Intake,
+    fence: Fence,
+    sealed: Sealed,
+) -> Result<Live, StoreError> {
+    let mut live = Live::default();
+    for found in reader.scan(sealed.segment.first_sequence) {
+        // What cannot be read may be needed: its segment stays.
+        let (_, record) = found.map_err(|err| StoreError::Damaged(err.to_string()))?;
+        if record.sequence >= sealed.end {
+            break;
+        }
+        let (sequence, bytes) = (record.sequence, record.body.len() as u64);
+        let state = state.read();
+        let event = match Record::decode(&record.body)? {
+            Record::Accepted(new) => new.event,
+            Record::Carried(carried) => carried.new.event,
+            Record::Configured { change, .. } => {
+                if state.still_says(&change, sequence)?.is_some() {
+                    live.changes.push((change, sequence));
+                    live.bytes += bytes;
+                } else {
+                    live.unrouted |= state.is_met_by_unrouted(&change, intake.settled())?;
+                }
+                continue;
+            }
+            Record::Opened { epoch } => {
+                live.opened |= epoch == fence.0;
+                continue;
+            }
+            Record::Paced { connection_id, .. } => {
+                live.paced.insert(connection_id);
+                continue;
+            }
+            // Their responses and reasons are carried with their event.
+            Record::Attempted { workspace_id, attempted } if attempted.response.is_some() => {
+                live.bytes +=
+                    if state.keeps_response(workspace_id, &attempted, sequence)? { bytes } else { 0 };
+                continue;
+            }
+            Record::Routed { workspace_id, routed } if !routed.unmatched.is_empty() => {
+                let is_kept = state.keeps_reasons(workspace_id, routed.event_id, sequence)?;
+                live.bytes += if is_kept { bytes } else { 0 };
+                continue;
+            }
+            _ => continue,
+        };
+        if let Some((stored, rows_bytes)) = state.kept_at(&event, sequence)? {
+            live.events.push((event.workspace_id, event.id));
+            live.unrouted |= !stored.routed;
+            live.bytes += bytes + rows_bytes;
+        }
+    }
+    Ok(live)
 }

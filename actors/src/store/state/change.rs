@@ -71,7 +71,7 @@ impl<V: View> State<V> {
             }
             Change::UpdateRule(rule) => {
                 let stored: Rule = self.row(&keys::rule(rule.id))?.ok_or(Refusal::NotFound("rule"))?;
-                if stored.updated_at > rule.updated_at {
+                if rule.version != stored.version + 1 {
                     return Err(Refusal::Stale("rule").into());
                 }
                 self.check_duplicate(rule)?;
@@ -250,13 +250,12 @@ impl<V: View> State<V> {
         Ok(RulesAsOf { rules: rules.into_iter().filter_map(|(_, rule)| rule).collect(), until })
     }
 
-    /// Drops rule versions that no unrouted event can meet any more. Nothing is lost by not doing so,
-    /// and nothing by doing it again, so no record is made.
-    pub fn prune_rule_versions(
-        &mut self,
+    /// Rule versions that no unrouted event can meet any more, nor any event to come.
+    pub fn unmet_rule_versions(
+        &self,
         workspace: WorkspaceId,
         oldest_unrouted: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Key>, StoreError> {
         let (mut last, mut old): (Option<(RuleId, Key)>, Vec<Key>) = (None, Vec::new());
         let prefix = keys::rule_versions(workspace);
         self.view.scan(&prefix, &keys::end_of(&prefix), Order::Ascending, &mut |key, value| {
@@ -270,8 +269,7 @@ impl<V: View> State<V> {
             }
             Ok(true)
         })?;
-        old.into_iter().for_each(|key| self.view.delete(key));
-        Ok(())
+        Ok(old)
     }
 
     /// A row of configuration.
@@ -349,22 +347,18 @@ impl<V: View> State<V> {
         limit: usize,
         keep: impl Fn(&T) -> bool,
     ) -> Result<Page<T, [u8; 16]>, StoreError> {
+        let (mut page, mut last, mut looked_at) = (Page { records: Vec::new(), next: None }, None, 0);
         let from = after.map_or_else(|| list.to_vec(), |id| keys::end_of(&[list, &id[..]].concat()));
-        let (mut ids, mut looked_at) = (Vec::new(), 0);
         self.view.scan(&from, &keys::end_of(list), Order::Ascending, &mut |key, _| {
-            ids.push(keys::id_at_end(key));
-            looked_at += 1;
-            Ok(looked_at <= ROWS_PER_PAGE_MAX)
-        })?;
-        let (mut page, mut last) = (Page { records: Vec::new(), next: None }, None);
-        for (looked_at, id) in ids.into_iter().enumerate() {
             if page.records.len() == limit || looked_at == ROWS_PER_PAGE_MAX {
                 page.next = last;
-                break;
+                return Ok(false);
             }
+            let id = keys::id_at_end(key);
             page.records.extend(self.row::<T>(&row_key(id))?.filter(&keep));
-            last = Some(id);
-        }
+            (last, looked_at) = (Some(id), looked_at + 1);
+            Ok(true)
+        })?;
         Ok(page)
     }
 }

@@ -12,7 +12,8 @@ mod history;
 pub mod keys;
 mod queue;
 pub mod record;
-mod verify;
+mod retention;
+pub mod verify;
 
 use super::*;
 use crate::domain::{
@@ -22,6 +23,7 @@ use crate::domain::{
 use claims::Claims;
 use keys::{Filter, Key};
 use record::{Carried, MATCHES_BYTES_MAX, RECORD_BYTES_MAX, Record};
+pub use retention::CalledOff;
 use std::collections::{HashMap, HashSet};
 
 /// Ordered keys and values: what a state is kept in.

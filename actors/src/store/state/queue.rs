@@ -90,6 +90,11 @@ impl<V: View> State<V> {
         Ok(Ok((delivery, stored)))
     }
 
+    /// A delivery that was taken up turned out to be gone.
+    pub fn let_go(&mut self, delivery: DeliveryId) {
+        self.claims.release(delivery);
+    }
+
     /// See [`Store::release`].
     pub fn release(&mut self, connection: ConnectionId) {
         for delivery in self.claims.connections.get(&connection).cloned().unwrap_or_default() {

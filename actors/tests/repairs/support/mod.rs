@@ -128,20 +128,25 @@ impl Tenant {
             created_by: "test".to_owned(),
         };
         let made = self.engine.create_connection(self.scope(), new).await;
-        let connection_id = made.expect("a connection").connection.id;
+        let connection = made.expect("a connection").connection.id;
+        (connection, self.rule(connection, event, None).await)
+    }
+
+    /// A rule that sends a connection events of this name for which the conditions hold.
+    pub async fn rule(&self, connection: ConnectionId, event: &str, conditions: Option<Value>) -> RuleId {
         let new = NewRule {
             workspace_id: self.workspace,
-            connection_id,
+            connection_id: connection,
             event: event.to_owned(),
             resource: None,
             resource_id: None,
             metadata: object(json!({"action": "send_webhook"})),
-            conditions: None,
+            conditions,
             active: true,
             hidden: false,
             created_by: "test".to_owned(),
         };
-        (connection_id, self.engine.create_rule(self.scope(), new).await.expect("a rule").id)
+        self.engine.create_rule(self.scope(), new).await.expect("a rule").id
     }
 
     /// The same, where the connection follows the server's policy.

@@ -2,6 +2,7 @@
 
 mod full_disk;
 mod index;
+mod reclaim;
 
 pub use full_disk::SmallDisk;
 
