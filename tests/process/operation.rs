@@ -199,7 +199,9 @@ async fn metrics_count_what_happened() {
         let age = |state| metric(&text, "weft_queue_oldest_age_seconds", &[("state", state)]);
         // What is to be retried in an hour waits since it was made.
         let all_wait = ["active", "paused", "inactive"].into_iter().all(|state| age(state) > Some(0.0));
-        (settled && all_wait).then_some(text)
+        let is_over = metric(&text, "weft_events_routed_total", &[]) == Some(f64::from(total))
+            && metric(&text, "weft_attempt_seconds_count", &[]) == Some(10.0);
+        (settled && all_wait && is_over).then_some(text)
     })
     .await;
     let attempts =
