@@ -1,5 +1,6 @@
 //! Data and decisions, pure: no IO, no async, no clock.
 
+pub mod catalog;
 pub mod condition;
 pub mod connection;
 pub mod delivery;
