@@ -8,6 +8,7 @@ pub mod event;
 pub mod field;
 pub mod ids;
 pub mod key;
+pub mod mapping;
 pub mod payload;
 pub mod retry;
 pub mod routing;
