@@ -1,7 +1,7 @@
 //! Mappings: which value of a payload becomes which field at a destination, and what is done to it on the way.
 //!
 //! A mapping is a [`Schema`]: parsed once, with every mistake named ([`Schema::parse`]), then asked for
-//! each delivery ([`Schema::apply`]).
+//! each delivery ([`Schema::apply`]). It starts as a guess from the fields the account has ([`generated`]).
 //!
 //! **What a field gets.** The value at its path, or its literal; then its transforms, in order. A path leads
 //! from the payload through members and, after the first dot, elements: `items.0.sku`. Where nothing or
@@ -55,6 +55,7 @@
 //! read, and what is sent. Beyond that the delivery fails.
 
 mod apply;
+mod generated;
 #[cfg(test)]
 mod laws;
 mod moment;
@@ -65,6 +66,7 @@ mod tests;
 mod transform;
 
 pub use apply::{Applied, Failure, Fields, WORK_BYTES_MAX, Warning};
+pub use generated::generated;
 pub use parse::ERRORS_MAX;
 pub use schema::{
     DEFAULT_CHARS_MAX, DEST_CHARS_MAX, FIELDS_MAX, LITERAL_CHARS_MAX, META_NAME_CHARS_MAX, MappedField, Meta,
