@@ -15,7 +15,10 @@
 //! Integers up to 64 bits compare exactly, and `1` equals `1.0`; other numbers compare as 64-bit floats,
 //! where `1e400` is greater than all of them. A number that no path leads to has no say.
 
-use super::{field::FieldError, payload::Json};
+use super::{
+    field::FieldError,
+    payload::{Json, is_path},
+};
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 use std::{cmp::Ordering, fmt::Write};
@@ -163,7 +166,7 @@ impl Compiler {
         }
         only(object, &["path", "op", "value"], place)?;
         let path = match object.get("path").and_then(Value::as_str) {
-            Some(path) if is_path(path) => path.to_owned(),
+            Some(path) if path.len() <= PATH_BYTES_MAX && is_path(path) => path.to_owned(),
             _ => {
                 return Err(FieldError::new(
                     format!("{place}.path"),
@@ -250,15 +253,6 @@ fn only(object: &Map<String, Value>, known: &[&str], place: &str) -> Result<(), 
             format!("must not have {} beside {}", cut(other, SHOWN_CHARS_MAX), known.join(", ")),
         )),
     }
-}
-
-/// A dotted path: a name first, then names and indexes.
-fn is_path(path: &str) -> bool {
-    let is_word =
-        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    path.len() <= PATH_BYTES_MAX
-        && path.split('.').all(is_word)
-        && !path.starts_with(|first: char| first.is_ascii_digit())
 }
 
 impl Node {

@@ -1,5 +1,6 @@
 //! Data and decisions, pure: no IO, no async, no clock.
 
+pub mod catalog;
 pub mod condition;
 pub mod connection;
 pub mod delivery;
@@ -7,6 +8,7 @@ pub mod event;
 pub mod field;
 pub mod ids;
 pub mod key;
+pub mod mapping;
 pub mod payload;
 pub mod retry;
 pub mod routing;

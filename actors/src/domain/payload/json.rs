@@ -4,7 +4,8 @@
 //! a rule must neither match nor miss because of a number it does not ask about.
 
 use super::scanner::{JsonError, Scanner};
-use serde_json::Value;
+use serde::{Serialize, Serializer, ser::Error as _};
+use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, cmp::Ordering};
 
 /// One value, borrowed from the document where that is possible.
@@ -83,6 +84,18 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// What it is, in words that may be shown when it may not.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "boolean",
+            Self::Number(_) => "number",
+            Self::String(_) => "string",
+            Self::Array(_) => "list",
+            Self::Object(_) => "object",
+        }
+    }
+
     /// Neither an array nor an object.
     pub const fn is_scalar(&self) -> bool {
         !matches!(self, Self::Array(_) | Self::Object(_))
@@ -106,6 +119,13 @@ impl<'a> Json<'a> {
     }
 }
 
+/// A dotted path: a name first, then names and indexes. `^[a-zA-Z_][a-zA-Z0-9_]*(\.[a-zA-Z0-9_]+)*$`
+pub fn is_path(text: &str) -> bool {
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    text.split('.').all(is_word) && !text.starts_with(|first: char| first.is_ascii_digit())
+}
+
 impl From<&Value> for Json<'static> {
     fn from(value: &Value) -> Self {
         match value {
@@ -117,6 +137,26 @@ impl From<&Value> for Json<'static> {
             Value::Object(members) => Self::object(
                 members.iter().map(|(name, value)| (name.clone().into(), value.into())).collect(),
             ),
+        }
+    }
+}
+
+/// Written as JSON text, a number is spelled as it was. On the way through a `serde_json::Value` it
+/// would become a float, so what is sent is made of these without one.
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(flag) => serializer.serialize_bool(*flag),
+            Self::Number(number) => {
+                let spelled = RawValue::from_string(number.clone().into_owned()).map_err(S::Error::custom)?;
+                spelled.serialize(serializer)
+            }
+            Self::String(text) => serializer.serialize_str(text),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(members) => {
+                serializer.collect_map(members.iter().map(|(name, value)| (name, value)))
+            }
         }
     }
 }
@@ -179,6 +219,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_what_was_read() {
+        let text = r#"{"a":[1e400,-0,0.10,123456789012345678901234567890,1E+2],"b":{"c":"\"é\n","d":null,"e":true}}"#;
+        let read = Json::parse(text.as_bytes()).expect("JSON");
+        assert_eq!(serde_json::to_string(&read).expect("JSON"), text);
+    }
+
+    #[test]
     fn what_was_not_accepted_is_not_read() {
         let deep = "[".repeat(70) + &"]".repeat(70);
         for text in ["", "nul", "01", "{\"a\":1,\"a\":2}", "[1,]", "1 2", &deep] {
@@ -208,7 +255,10 @@ mod tests {
         #[test]
         fn a_document_reads_as_serde_reads_it(value in value()) {
             let text = value.to_string();
-            prop_assert_eq!(Json::parse(text.as_bytes()).expect("JSON"), Json::from(&value));
+            let read = Json::parse(text.as_bytes()).expect("JSON");
+            prop_assert_eq!(&read, &Json::from(&value));
+            let written = serde_json::to_string(&read).expect("JSON");
+            prop_assert_eq!(Json::parse(written.as_bytes()).expect("JSON"), read);
         }
     }
 }

@@ -9,7 +9,7 @@ mod scanner;
 #[cfg(test)]
 mod tests;
 
-pub use json::Json;
+pub use json::{Json, is_path};
 pub use scanner::{JsonError, NESTING_MAX, check_document};
 
 use super::field::FieldError;
@@ -26,7 +26,7 @@ pub const NAME_CHARS_MAX: usize = 255;
 pub const EMAIL_CHARS_MAX: usize = 320;
 
 /// Payload members that are text wherever they appear: typed clients decode them so.
-const PAYLOAD_TEXTS: [&str; 8] =
+pub const PAYLOAD_TEXTS: [&str; 8] =
     ["email", "id", "ip_address", "name", "first_name", "last_name", "phone", "resource_url"];
 
 /// What a caller said happened. Which workspace may say so is not decided here.
