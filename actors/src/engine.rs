@@ -6,34 +6,38 @@
 mod connections;
 mod events;
 mod identity;
+mod keys;
 mod options;
 mod rules;
 mod seen_through;
+mod sessions;
 mod vault;
 
 use self::vault::Vault;
 pub use self::{
     connections::{ConnectionPatch, ConnectionView, NewConnection},
     events::IngestRequest,
-    identity::MachineKeyClear,
+    keys::{MachineKeyClear, NewMachineKey},
     options::{DeliveryDefaults, Options, Seams},
     rules::{NewRule, RulePatch},
+    sessions::{Minted, NewSession},
 };
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
     Appended, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page, Refusal,
-    RuleFilter, Scope, StoreError, Unavailable, Verification,
+    RuleFilter, Scope, SessionFilter, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{
     clock::Clock,
     destinations::{self, Destination},
-    domain::{connection::Connection, ids::IdSource},
+    domain::{connection::Connection, ids::IdSource, timestamp::Timestamp},
     store::{Change, Fence, Store},
     transport::Http,
     tree::{Context, Settings, Tree},
 };
-use std::{sync::Arc, time::Duration};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// Queues looked at in one go for the gauges of what waits: nobody else gets at the store meanwhile.
 const QUEUE_REPORTS_PAGE: usize = 100;
@@ -77,6 +81,8 @@ struct Inner {
     ids: IdSource,
     http: Http,
     vault: Vault,
+    /// Machine keys whose use was recorded lately, and when.
+    keys_used: Mutex<HashMap<String, Timestamp>>,
     tree: Option<Tree>,
 }
 
@@ -114,7 +120,7 @@ impl Engine {
             tree = Some(Tree::start(ctx).await.map_err(internal)?);
         }
         let ids = IdSource::starting_after(store.latest());
-        Ok(Self(Arc::new(Inner { store, fence, clock, ids, http, vault, tree })))
+        Ok(Self(Arc::new(Inner { store, fence, clock, ids, http, vault, keys_used: Mutex::default(), tree })))
     }
 
     async fn configure(&self, change: Change) -> Result<(), EngineError> {

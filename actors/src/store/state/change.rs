@@ -5,7 +5,7 @@ use crate::domain::{condition::MATCHES_PER_WORKSPACE_MAX, key::publishable_key_h
 use serde::de::DeserializeOwned;
 
 /// Rows a list reads at most for one page.
-const ROWS_PER_PAGE_MAX: usize = 10_000;
+pub(super) const ROWS_PER_PAGE_MAX: usize = 10_000;
 
 impl<V: View> State<V> {
     /// Checks a change against what is there, and makes it. Returns the sequence to wait for.
@@ -20,6 +20,7 @@ impl<V: View> State<V> {
             Change::CreateMachineKey(key) => {
                 self.row::<Organization>(&keys::organization(key.organization_id))?
                     .ok_or(Refusal::NotFound("organization"))?;
+                self.check_machine_keys(key.organization_id)?;
             }
             Change::CreateWorkspace(created) => {
                 let workspace = &created.0;
@@ -80,6 +81,7 @@ impl<V: View> State<V> {
             Change::DeleteRule(id) => {
                 self.row::<Rule>(&keys::rule(*id))?.ok_or(Refusal::NotFound("rule"))?;
             }
+            access => self.check_access(access)?,
         }
         Ok(())
     }
@@ -150,13 +152,12 @@ impl<V: View> State<V> {
     pub(super) fn apply_change(&mut self, change: Change, at: u64, since: u64) -> Result<(), StoreError> {
         match change {
             Change::CreateOrganization(row) => self.save_row(keys::organization(row.id), at, &row),
-            Change::CreateMachineKey(row) => self.save_row(keys::machine_key(&row.access_key), at, &row),
-            Change::CreateWorkspace(created) => {
+            Change::CreateMachineKey(row) => self.apply_machine_key(&row, at),
+            // A new key says all of its workspace again: the record it was created by may go.
+            Change::CreateWorkspace(created) | Change::RotatePublishableKey(created) => {
                 let (workspace, key) = *created;
-                let hash = publishable_key_hash(&key.public_key);
                 self.view.put(keys::workspace_of(workspace.organization_id, workspace.id), Vec::new());
-                self.view.put(keys::publishable_key_of(workspace.id), hash.to_vec());
-                self.save_row(keys::publishable_key(&hash), at, &key);
+                self.apply_publishable_key(&key, at)?;
                 self.apply_workspace(&workspace, at)?;
             }
             Change::UpdateWorkspace(workspace) => self.apply_workspace(&workspace, at)?,
@@ -192,6 +193,7 @@ impl<V: View> State<V> {
                 self.save_row(keys::rule(rule.id), at, &rule);
             }
             Change::DeleteRule(id) => self.delete_rule(id, since)?,
+            access => self.apply_access(access, at)?,
         }
         Ok(())
     }
@@ -285,10 +287,10 @@ impl<V: View> State<V> {
             Change::CreateOrganization(row) => {
                 self.row_of(&keys::organization(row.id), sequence)?.map(Change::CreateOrganization)
             }
-            Change::CreateMachineKey(row) => {
+            Change::CreateMachineKey(row) | Change::UpdateMachineKey(row) => {
                 self.row_of(&keys::machine_key(&row.access_key), sequence)?.map(Change::CreateMachineKey)
             }
-            Change::CreateWorkspace(created) => {
+            Change::CreateWorkspace(created) | Change::RotatePublishableKey(created) => {
                 let (workspace, key) = *created;
                 let key =
                     self.row_of(&keys::publishable_key(&publishable_key_hash(&key.public_key)), sequence)?;
@@ -304,7 +306,13 @@ impl<V: View> State<V> {
             Change::CreateRule(row) | Change::UpdateRule(row) => {
                 self.row_of(&keys::rule(row.id), sequence)?.map(Change::CreateRule)
             }
-            Change::DeleteConnection { .. } | Change::DeleteRule(_) => None,
+            Change::CreateSession(row) | Change::UpdateSession(row) => {
+                self.row_of(&keys::session(row.id), sequence)?.map(Change::CreateSession)
+            }
+            Change::DeleteConnection { .. }
+            | Change::DeleteRule(_)
+            | Change::DeleteMachineKey(_)
+            | Change::ForgetSessions { .. } => None,
         })
     }
 
@@ -324,7 +332,7 @@ impl<V: View> State<V> {
         Ok(row.filter(|row| row.at == sequence).map(|row| row.row))
     }
 
-    fn save_row<T: Serialize>(&mut self, key: Key, at: u64, row: &T) {
+    pub(super) fn save_row<T: Serialize>(&mut self, key: Key, at: u64, row: &T) {
         let text =
             serde_json::to_vec(&Row { at, row }).expect("rows have string keys and no failing serializer");
         self.view.put(key, text);
