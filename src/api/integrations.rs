@@ -18,6 +18,7 @@ use actors::engine::{
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Serialize, Serializer};
+use std::ops::Range;
 
 /// Switches, as a form without any shows them.
 const SWITCH: [Choice; 2] = [Choice { label: "No", value: "false" }, Choice { label: "Yes", value: "true" }];
@@ -30,14 +31,19 @@ pub(super) async fn list(
     let place = page::place_of(Scope::Organization(machine.organization_id));
     let (limit, after) = query.page(List::Integrations, &place, CONFIGURED, u128::from_be_bytes)?;
     let specs = app.engine.integrations();
-    let first = after.map_or(0, |after| usize::try_from(after).map_or(specs.len(), |after| after + 1));
-    let records: Vec<_> = specs.iter().copied().skip(first).take(limit).collect();
-    let end = first + records.len();
-    let next = (end < specs.len()).then(|| end as u128 - 1);
-    let page = Page { records, next };
+    let range = range(specs.len(), after, limit);
+    let next = (range.end < specs.len()).then(|| range.end as u128 - 1);
+    let page = Page { records: specs[range].to_vec(), next };
     let envelope =
         Envelope::new(List::Integrations, &place, limit, page, |at| at.to_be_bytes(), IntegrationJson::from);
     Ok(respond(StatusCode::OK, &envelope))
+}
+
+/// Which of so many come on the page after the one at `after`. A cursor can be made up, so that may be any number.
+fn range(count: usize, after: Option<u128>, limit: usize) -> Range<usize> {
+    let first = after.map_or(0, |after| usize::try_from(after).unwrap_or(usize::MAX).saturating_add(1));
+    let first = first.min(count);
+    first..first.saturating_add(limit).min(count)
 }
 
 #[derive(Serialize)]
@@ -379,6 +385,22 @@ mod tests {
             },
         });
         assert_eq!(serde_json::to_value(IntegrationJson::from(&SPEC)).expect("JSON"), expected);
+    }
+
+    #[test]
+    fn a_page_goes_on_after_the_last_one() {
+        #[rustfmt::skip]
+        let cases = [
+            (None,             10, 0..3),
+            (None,             2,  0..2),
+            (Some(1),          2,  2..3),
+            (Some(2),          2,  3..3),
+            (Some(u128::MAX),  2,  3..3),
+            (Some(usize::MAX as u128), usize::MAX, 3..3),
+        ];
+        for (after, limit, expected) in cases {
+            assert_eq!(range(3, after, limit), expected, "{limit} after {after:?}");
+        }
     }
 
     #[test]
