@@ -4,13 +4,16 @@
 //! for browsers too and so have CORS, which no other route and no other method has. There is no stack of layers:
 //! [`answer`] wraps the router in one function, since six layers cost ingest 42 % of its rate.
 
+mod accounts;
 mod connections;
 pub(crate) mod document;
 pub(crate) mod error;
 mod events;
 mod form;
 mod history;
+mod integrations;
 mod json;
+mod mappings;
 mod ops;
 mod page;
 mod rules;
@@ -73,6 +76,10 @@ fn routes() -> Router<App> {
         )
         .route("/connections/{connection}/pause", post(connections::pause))
         .route("/connections/{connection}/resume", post(connections::resume))
+        .route("/connections/{connection}/actions", get(accounts::actions))
+        .route("/connections/{connection}/fields", get(accounts::fields))
+        .route("/connections/{connection}/mappings/default", get(mappings::get).put(mappings::save))
+        .route("/integrations", get(integrations::list))
         .route("/rules", get(rules::list).post(rules::create))
         .route("/rules/{rule}", patch(rules::patch).get(rules::get).delete(rules::delete))
         .route("/events", post(events::create).options(preflight).get(history::list))

@@ -34,6 +34,7 @@ pub enum List {
     Rules,
     Events,
     Attempts,
+    Integrations,
 }
 
 /// The query string. What nobody asks for is ignored; of a name that comes twice the first counts.

@@ -21,7 +21,7 @@ use For::{Anybody, Machine, Sender};
 
 /// Every route there is. A new one fails [`the_list_is_complete`] until it is here, and so is asked by strangers.
 #[rustfmt::skip]
-const ROUTES: [(&str, &str, For); 36] = [
+const ROUTES: [(&str, &str, For); 41] = [
     ("GET",     "/workspaces",                                                            Machine),
     ("POST",    "/workspaces",                                                            Machine),
     ("GET",     "/workspaces/{workspace}",                                                Machine),
@@ -37,6 +37,11 @@ const ROUTES: [(&str, &str, For); 36] = [
     ("DELETE",  "/connections/{connection}",                                              Machine),
     ("POST",    "/connections/{connection}/pause",                                        Machine),
     ("POST",    "/connections/{connection}/resume",                                       Machine),
+    ("GET",     "/connections/{connection}/actions",                                      Machine),
+    ("GET",     "/connections/{connection}/fields",                                       Machine),
+    ("GET",     "/connections/{connection}/mappings/default",                             Machine),
+    ("PUT",     "/connections/{connection}/mappings/default",                             Machine),
+    ("GET",     "/integrations",                                                          Machine),
     ("GET",     "/rules",                                                                 Machine),
     ("POST",    "/rules",                                                                 Machine),
     ("GET",     "/rules/{rule}",                                                          Machine),
@@ -141,6 +146,9 @@ impl World {
             }
             ("PUT" | "PATCH", "/connections/{connection}") => {
                 json!({ "name": "Stolen", "metadata": metadata })
+            }
+            ("PUT", "/connections/{connection}/mappings/default") => {
+                json!({ "schema": { "schema_version": 1, "fields": [] } })
             }
             ("DELETE", "/connections/{connection}") => json!({ "force_delete": true }),
             ("POST", "/rules") => {
@@ -280,6 +288,8 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
         let foreign = world.ask(method, &World::path(path, &world.ids), &theirs, body.as_ref()).await;
         if !path.contains('{') {
             match (method, path) {
+                // The same for everybody: what this server can connect to.
+                ("GET", "/integrations") => assert_eq!(foreign.status, 200, "{why}"),
                 ("GET", _) => {
                     let listed = ids(&foreign.body);
                     assert_eq!(foreign.status, 200, "{why}");

@@ -6,6 +6,7 @@ mod support;
 mod addresses;
 mod bad_input;
 mod bulk;
+mod catalogues;
 mod connections;
 mod cors;
 mod delivery;

@@ -64,6 +64,12 @@ ids! {
     DeliveryId
     /// One try at a delivery.
     AttemptId
+    /// The fields of a connection's account, as they were listed.
+    CatalogId
+    /// A connection's mapping, the same in all its versions.
+    MappingId
+    /// One version of a mapping.
+    MappingVersionId
 }
 
 impl OrganizationId {
@@ -100,6 +106,27 @@ impl AttemptId {
     /// The `number`-th attempt (from 1) at this delivery.
     pub fn of(delivery: DeliveryId, number: u32) -> Self {
         Self(derived(b"attempt", delivery.as_bytes(), delivery.as_bytes(), &number.to_be_bytes()))
+    }
+}
+
+impl CatalogId {
+    /// A connection's one catalog, however often it is read anew.
+    pub fn of(connection: ConnectionId) -> Self {
+        Self(derived(b"catalog", connection.as_bytes(), connection.as_bytes(), &[]))
+    }
+}
+
+impl MappingId {
+    /// A connection's default mapping.
+    pub fn of(connection: ConnectionId) -> Self {
+        Self(derived(b"mapping", connection.as_bytes(), connection.as_bytes(), &[]))
+    }
+}
+
+impl MappingVersionId {
+    /// The `version`-th version of this mapping.
+    pub fn of(mapping: MappingId, version: u64) -> Self {
+        Self(derived(b"mapping version", mapping.as_bytes(), mapping.as_bytes(), &version.to_be_bytes()))
     }
 }
 

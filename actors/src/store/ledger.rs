@@ -538,6 +538,20 @@ impl<L: Log> Store for Ledger<L> {
         Ok(Page { records: page.records, next: page.next.map(ConnectionId::from_bytes) })
     }
 
+    async fn catalog(&self, scope: Scope, connection: ConnectionId) -> Result<Option<Catalog>, StoreError> {
+        let found: Option<Catalog> = self.state.read().row(&keys::catalog(connection))?;
+        Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))
+    }
+
+    async fn mapping(
+        &self,
+        scope: Scope,
+        connection: ConnectionId,
+    ) -> Result<Option<DefaultMapping>, StoreError> {
+        let found: Option<DefaultMapping> = self.state.read().row(&keys::mapping(connection))?;
+        Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))
+    }
+
     async fn rule(&self, scope: Scope, id: RuleId) -> Result<Option<Rule>, StoreError> {
         let found: Option<Rule> = self.state.read().row(&keys::rule(id))?;
         Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))

@@ -12,11 +12,13 @@ pub mod memory;
 mod state;
 
 use crate::domain::{
+    catalog::Catalog,
     connection::Connection,
     delivery::{Delivery, Next, Outcome, ResponseDetails},
     event::{Event, Status, Tally},
     ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, WorkspaceId},
     key::{MachineKey, PublishableKey},
+    mapping::DefaultMapping,
     routing::RuleVerdict,
     rule::Rule,
     timestamp::Timestamp,
@@ -157,6 +159,10 @@ pub enum Change {
     /// `version` must be one more than the stored one.
     UpdateRule(Rule),
     DeleteRule(RuleId),
+    /// `version` must be one more than the stored one, which is 0 where there is none.
+    SaveCatalog(Catalog),
+    /// `version` must be one more than the stored one, or than that of a generated one where there is none.
+    SaveMapping(DefaultMapping),
 }
 
 /// An accepted event that no rule has judged yet.
@@ -539,6 +545,16 @@ pub trait Store: Send + Sync + 'static {
         after: Option<ConnectionId>,
         limit: usize,
     ) -> Result<Page<Connection, ConnectionId>, StoreError>;
+
+    /// The catalog of a connection, if it was ever read.
+    async fn catalog(&self, scope: Scope, connection: ConnectionId) -> Result<Option<Catalog>, StoreError>;
+
+    /// The default mapping of a connection, if one was saved.
+    async fn mapping(
+        &self,
+        scope: Scope,
+        connection: ConnectionId,
+    ) -> Result<Option<DefaultMapping>, StoreError>;
 
     /// A rule.
     async fn rule(&self, scope: Scope, id: RuleId) -> Result<Option<Rule>, StoreError>;

@@ -65,6 +65,10 @@ async fn look_at_configuration(store: &dyn Store, model: &Model, limit: usize) {
             let found = model.connections.get(id);
             let expected = found.filter(|it| is_in(scope, it.organization_id, it.workspace_id));
             assert_eq!(store.connection(scope, *id).await.unwrap().as_ref(), expected, "{scope:?}");
+            let catalog = expected.and_then(|_| model.catalogs.get(id));
+            assert_eq!(store.catalog(scope, *id).await.unwrap().as_ref(), catalog, "{scope:?}");
+            let mapping = expected.and_then(|_| model.mappings.get(id));
+            assert_eq!(store.mapping(scope, *id).await.unwrap().as_ref(), mapping, "{scope:?}");
         }
         for id in &model.ever.rules {
             let found = model.rules.get(id);

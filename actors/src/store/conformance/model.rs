@@ -28,6 +28,8 @@ pub struct Model {
     pub workspaces: BTreeMap<WorkspaceId, Workspace>,
     pub publishable_keys: BTreeMap<WorkspaceId, PublishableKey>,
     pub connections: BTreeMap<ConnectionId, Connection>,
+    pub catalogs: BTreeMap<ConnectionId, Catalog>,
+    pub mappings: BTreeMap<ConnectionId, DefaultMapping>,
     pub rules: BTreeMap<RuleId, Rule>,
     pub paces: BTreeMap<ConnectionId, Pace>,
     pub events: BTreeMap<EventId, Kept>,
@@ -83,6 +85,8 @@ impl Default for Model {
             workspaces: BTreeMap::new(),
             publishable_keys: BTreeMap::new(),
             connections: BTreeMap::new(),
+            catalogs: BTreeMap::new(),
+            mappings: BTreeMap::new(),
             rules: BTreeMap::new(),
             paces: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -149,12 +153,27 @@ impl Model {
                 self.rules_changed(workspace, rules > 0);
                 self.connections.remove(&id);
                 self.paces.remove(&id);
+                self.catalogs.remove(&id);
+                self.mappings.remove(&id);
+            }
+            Change::SaveCatalog(catalog) => {
+                self.check_connection(catalog.connection_id, catalog.workspace_id)?;
+                let stored = self.catalogs.get(&catalog.connection_id).map_or(0, |stored| stored.version);
+                if catalog.version != stored + 1 {
+                    return Err(Refusal::Stale("catalog"));
+                }
+                self.catalogs.insert(catalog.connection_id, catalog);
+            }
+            Change::SaveMapping(mapping) => {
+                self.check_connection(mapping.connection_id, mapping.workspace_id)?;
+                let stored = self.mappings.get(&mapping.connection_id).map_or(1, |stored| stored.version);
+                if mapping.version != stored + 1 {
+                    return Err(Refusal::Stale("mapping"));
+                }
+                self.mappings.insert(mapping.connection_id, mapping);
             }
             Change::CreateRule(rule) => {
-                let connection = self.connections.get(&rule.connection_id);
-                if connection.is_none_or(|connection| connection.workspace_id != rule.workspace_id) {
-                    return Err(Refusal::NotFound("connection"));
-                }
+                self.check_connection(rule.connection_id, rule.workspace_id)?;
                 self.check_likeness(&rule)?;
                 self.ever.rules.push(rule.id);
                 self.rules_changed(rule.workspace_id, true);
@@ -175,6 +194,11 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    fn check_connection(&self, id: ConnectionId, workspace: WorkspaceId) -> Result<(), Refusal> {
+        let found = self.connections.get(&id).filter(|found| found.workspace_id == workspace);
+        found.map(drop).ok_or(Refusal::NotFound("connection"))
     }
 
     fn check_workspace_name(&self, new: &Workspace) -> Result<(), Refusal> {

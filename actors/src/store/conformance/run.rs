@@ -192,6 +192,45 @@ impl<S: Subject> Run<S> {
             Step::DeleteConnection { connection, force } => {
                 Change::DeleteConnection { id: nth(&model.ever.connections, connection)?, force }
             }
+            Step::SaveCatalog { connection, fields, is_stale } => {
+                let of = model.connections.get(&nth(&model.ever.connections, connection)?)?.clone();
+                let field = |number| json!({ "key": format!("field {number}"), "type": "string" });
+                let fields = serde_json::from_value((0..fields).map(field).collect()).unwrap();
+                let blank = Catalog {
+                    connection_id: of.id,
+                    organization_id: of.organization_id,
+                    workspace_id: of.workspace_id,
+                    kind: of.kind,
+                    fields: Vec::new(),
+                    hash: String::new(),
+                    refreshed_at: now,
+                    created_by: "test".to_owned(),
+                    created_at: now,
+                    updated_at: now,
+                    version: 0,
+                };
+                let found = model.catalogs.get(&of.id).cloned().unwrap_or(blank);
+                let read = found.refreshed(fields, now);
+                Change::SaveCatalog(Catalog { version: read.version + u64::from(is_stale), ..read })
+            }
+            Step::SaveMapping { connection, is_elsewhere, is_stale } => {
+                let of = model.connections.get(&nth(&model.ever.connections, connection)?)?.clone();
+                let elsewhere = workspaces.iter().find(|other| other.id != of.workspace_id && is_elsewhere);
+                let version = model.mappings.get(&of.id).map_or(1, |found| found.version);
+                Change::SaveMapping(DefaultMapping {
+                    connection_id: of.id,
+                    organization_id: of.organization_id,
+                    workspace_id: elsewhere.map_or(of.workspace_id, |other| other.id),
+                    kind: of.kind,
+                    name: "test".to_owned(),
+                    schema: r#"{"schema_version":1,"fields":[],"n":1.10e400}"#.to_owned(),
+                    catalog_version: None,
+                    created_by: Some("test".to_owned()),
+                    created_at: now,
+                    updated_at: now,
+                    version: version + u64::from(!is_stale),
+                })
+            }
             Step::CreateRule { connection, event, is_elsewhere } => {
                 let of = model.connections.get(&nth(&model.ever.connections, connection)?)?.clone();
                 let elsewhere = workspaces.iter().find(|other| other.id != of.workspace_id && is_elsewhere);

@@ -19,6 +19,8 @@ pub enum Step {
     CreateConnection { workspace: Nth, name: u8 },
     UpdateConnection { connection: Nth, name: u8, takes: Takes, is_stale: bool },
     DeleteConnection { connection: Nth, force: bool },
+    SaveCatalog { connection: Nth, fields: u8, is_stale: bool },
+    SaveMapping { connection: Nth, is_elsewhere: bool, is_stale: bool },
     CreateRule { connection: Nth, event: u8, is_elsewhere: bool },
     UpdateRule { rule: Nth, event: u8, is_active: bool, is_stale: bool },
     DeleteRule { rule: Nth },
@@ -137,6 +139,11 @@ fn configuration() -> impl Strategy<Value = Step> {
             |(connection, name, takes, is_stale)| UpdateConnection { connection, name, takes, is_stale }
         ),
         1 => (nth(), any::<bool>()).prop_map(|(connection, force)| DeleteConnection { connection, force }),
+        1 => (nth(), 0..3_u8, rarely())
+            .prop_map(|(connection, fields, is_stale)| SaveCatalog { connection, fields, is_stale }),
+        1 => (nth(), rarely(), rarely()).prop_map(
+            |(connection, is_elsewhere, is_stale)| SaveMapping { connection, is_elsewhere, is_stale }
+        ),
         4 => (nth(), 0..3_u8, rarely())
             .prop_map(|(connection, event, is_elsewhere)| CreateRule { connection, event, is_elsewhere }),
         2 => (nth(), 0..3_u8, any::<bool>(), rarely())

@@ -1,7 +1,9 @@
 //! Configuration: what a change must fit, what it writes, and how it is read.
 
 use super::*;
-use crate::domain::{condition::MATCHES_PER_WORKSPACE_MAX, key::publishable_key_hash};
+use crate::domain::{
+    condition::MATCHES_PER_WORKSPACE_MAX, key::publishable_key_hash, mapping::GENERATED_VERSION,
+};
 use serde::de::DeserializeOwned;
 
 /// Rows a list reads at most for one page.
@@ -64,7 +66,7 @@ impl<V: View> State<V> {
                 }
             }
             Change::CreateRule(rule) => {
-                self.check_rule_connection(rule)?;
+                self.check_connection(rule.connection_id, rule.workspace_id)?;
                 self.check_count(&keys::rules_of(rule.workspace_id), RULES_PER_WORKSPACE_MAX, "rules")?;
                 self.check_duplicate(rule)?;
                 self.check_matches(rule)?;
@@ -79,6 +81,18 @@ impl<V: View> State<V> {
             }
             Change::DeleteRule(id) => {
                 self.row::<Rule>(&keys::rule(*id))?.ok_or(Refusal::NotFound("rule"))?;
+            }
+            Change::SaveCatalog(catalog) => {
+                let stored = self.row::<Catalog>(&keys::catalog(catalog.connection_id))?;
+                let version = stored.map_or(0, |stored| stored.version);
+                self.check_connection(catalog.connection_id, catalog.workspace_id)?;
+                check_version("catalog", version, catalog.version)?;
+            }
+            Change::SaveMapping(mapping) => {
+                let stored = self.row::<DefaultMapping>(&keys::mapping(mapping.connection_id))?;
+                let version = stored.map_or(GENERATED_VERSION, |stored| stored.version);
+                self.check_connection(mapping.connection_id, mapping.workspace_id)?;
+                check_version("mapping", version, mapping.version)?;
             }
         }
         Ok(())
@@ -101,9 +115,9 @@ impl<V: View> State<V> {
         if count < max { Ok(()) } else { Err(Refusal::TooMany(max, what).into()) }
     }
 
-    fn check_rule_connection(&self, rule: &Rule) -> Result<(), StoreError> {
-        let connection = self.row::<Connection>(&keys::connection(rule.connection_id))?;
-        let same = connection.is_some_and(|connection| connection.workspace_id == rule.workspace_id);
+    fn check_connection(&self, id: ConnectionId, workspace: WorkspaceId) -> Result<(), StoreError> {
+        let connection = self.row::<Connection>(&keys::connection(id))?;
+        let same = connection.is_some_and(|connection| connection.workspace_id == workspace);
         if same { Ok(()) } else { Err(Refusal::NotFound("connection").into()) }
     }
 
@@ -175,8 +189,10 @@ impl<V: View> State<V> {
                 for rule in self.rules_of_connection(id)? {
                     self.delete_rule(rule, since)?;
                 }
-                // Read back, its creation may be gone with its segment, and what was said of its pace not.
+                // Read back, its creation may be gone with its segment, and what was said of it since not.
                 self.view.delete(keys::pace(id));
+                self.view.delete(keys::catalog(id));
+                self.view.delete(keys::mapping(id));
                 let Some(old) = self.row::<Connection>(&keys::connection(id))? else { return Ok(()) };
                 self.view.delete(keys::connection_name(old.workspace_id, &old.name));
                 self.view.delete(keys::connection_of_organization(old.organization_id, id));
@@ -192,6 +208,8 @@ impl<V: View> State<V> {
                 self.save_row(keys::rule(rule.id), at, &rule);
             }
             Change::DeleteRule(id) => self.delete_rule(id, since)?,
+            Change::SaveCatalog(row) => self.save_row(keys::catalog(row.connection_id), at, &row),
+            Change::SaveMapping(row) => self.save_row(keys::mapping(row.connection_id), at, &row),
         }
         Ok(())
     }
@@ -304,6 +322,12 @@ impl<V: View> State<V> {
             Change::CreateRule(row) | Change::UpdateRule(row) => {
                 self.row_of(&keys::rule(row.id), sequence)?.map(Change::CreateRule)
             }
+            Change::SaveCatalog(row) => {
+                self.row_of(&keys::catalog(row.connection_id), sequence)?.map(Change::SaveCatalog)
+            }
+            Change::SaveMapping(row) => {
+                self.row_of(&keys::mapping(row.connection_id), sequence)?.map(Change::SaveMapping)
+            }
             Change::DeleteConnection { .. } | Change::DeleteRule(_) => None,
         })
     }
@@ -361,6 +385,11 @@ impl<V: View> State<V> {
         })?;
         Ok(page)
     }
+}
+
+/// Refuses a change that was made from another version than the stored one.
+fn check_version(what: &'static str, stored: u64, new: u64) -> Result<(), StoreError> {
+    if new == stored + 1 { Ok(()) } else { Err(Refusal::Stale(what).into()) }
 }
 
 /// The rule and the sequence a version key is about.

@@ -13,6 +13,8 @@
 //! | `C` | workspace, connection | version, and whether it takes deliveries |
 //! | `O` | organization, connection | nothing: the list |
 //! | `N` | workspace, hash of name | connection |
+//! | `f` | connection | its catalog of fields |
+//! | `F` | connection | its default mapping |
 //! | `r` | rule | rule |
 //! | `R` | workspace, rule | how many regular expressions it has |
 //! | `S` | organization, rule | nothing: the list |
@@ -129,6 +131,12 @@ pub fn connection_of_organization(organization: OrganizationId, id: ConnectionId
 }
 pub fn connection_name(workspace: WorkspaceId, name: &str) -> Key {
     key(b'N', &[workspace.as_bytes(), &short_hash(name)])
+}
+pub fn catalog(connection: ConnectionId) -> Key {
+    key(b'f', &[connection.as_bytes()])
+}
+pub fn mapping(connection: ConnectionId) -> Key {
+    key(b'F', &[connection.as_bytes()])
 }
 pub fn rule(id: RuleId) -> Key {
     key(b'r', &[id.as_bytes()])

@@ -2,10 +2,12 @@
 
 use actors::{
     domain::{
+        catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
         ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, WorkspaceId},
         key::{MachineKey, PublishableKey},
+        mapping::DefaultMapping,
         rule::Rule,
         timestamp::Timestamp,
         workspace::{Organization, Workspace},
@@ -231,6 +233,8 @@ watched! {
     workspaces(organization: OrganizationId, after: Option<WorkspaceId>, limit: usize) -> Page<Workspace, WorkspaceId>;
     connection(scope: Scope, id: ConnectionId) -> Option<Connection>;
     connections(scope: Scope, after: Option<ConnectionId>, limit: usize) -> Page<Connection, ConnectionId>;
+    catalog(scope: Scope, connection: ConnectionId) -> Option<Catalog>;
+    mapping(scope: Scope, connection: ConnectionId) -> Option<DefaultMapping>;
     rule(scope: Scope, id: RuleId) -> Option<Rule>;
     rules(scope: Scope, filter: RuleFilter, after: Option<RuleId>, limit: usize) -> Page<Rule, RuleId>;
     queue_reports(after: Option<(WorkspaceId, ConnectionId)>, limit: usize) -> Page<QueueReport, (WorkspaceId, ConnectionId)>;
