@@ -6,6 +6,7 @@
 mod connections;
 mod events;
 mod identity;
+mod names;
 mod options;
 mod rules;
 mod seen_through;
@@ -16,6 +17,7 @@ pub use self::{
     connections::{ConnectionPatch, ConnectionView, NewConnection},
     events::IngestRequest,
     identity::MachineKeyClear,
+    names::NamePatch,
     options::{DeliveryDefaults, Options, Seams},
     rules::{NewRule, RulePatch},
 };

@@ -11,6 +11,7 @@ mod events;
 mod form;
 mod history;
 mod json;
+mod names;
 mod ops;
 mod page;
 mod rules;
@@ -32,7 +33,7 @@ use axum::{
     extract::{FromRequestParts, RawPathParams},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
-    routing::{get, patch, post},
+    routing::{get, patch, post, put},
 };
 use futures_util::FutureExt as _;
 use std::{
@@ -63,6 +64,10 @@ fn routes() -> Router<App> {
         .route("/workspaces/{workspace}/connections", get(connections::list_of_workspace))
         .route("/workspaces/{workspace}/rules", get(rules::list_of_workspace))
         .route("/workspaces/{workspace}/events", get(history::list_of_workspace))
+        .route("/workspaces/{workspace}/event-types", get(names::event_types))
+        .route("/workspaces/{workspace}/event-types/{key}", put(names::save_event_type))
+        .route("/workspaces/{workspace}/resources", get(names::resources))
+        .route("/workspaces/{workspace}/resources/{key}", put(names::save_resource))
         .route("/connections", get(connections::list).post(connections::create))
         .route(
             "/connections/{connection}",

@@ -21,7 +21,7 @@ use For::{Anybody, Machine, Sender};
 
 /// Every route there is. A new one fails [`the_list_is_complete`] until it is here, and so is asked by strangers.
 #[rustfmt::skip]
-const ROUTES: [(&str, &str, For); 36] = [
+const ROUTES: [(&str, &str, For); 40] = [
     ("GET",     "/workspaces",                                                            Machine),
     ("POST",    "/workspaces",                                                            Machine),
     ("GET",     "/workspaces/{workspace}",                                                Machine),
@@ -29,6 +29,10 @@ const ROUTES: [(&str, &str, For); 36] = [
     ("GET",     "/workspaces/{workspace}/connections",                                    Machine),
     ("GET",     "/workspaces/{workspace}/rules",                                          Machine),
     ("GET",     "/workspaces/{workspace}/events",                                         Machine),
+    ("GET",     "/workspaces/{workspace}/event-types",                                    Machine),
+    ("PUT",     "/workspaces/{workspace}/event-types/{key}",                              Machine),
+    ("GET",     "/workspaces/{workspace}/resources",                                      Machine),
+    ("PUT",     "/workspaces/{workspace}/resources/{key}",                                Machine),
     ("GET",     "/connections",                                                           Machine),
     ("POST",    "/connections",                                                           Machine),
     ("GET",     "/connections/{connection}",                                              Machine),
@@ -111,6 +115,7 @@ impl World {
             ("rule", rule),
             ("event", event),
             ("attempt", attempt),
+            ("key", "stolen".to_owned()),
         ]);
         Self { weft, ids, _receiver: receiver }
     }
@@ -142,6 +147,7 @@ impl World {
             ("PUT" | "PATCH", "/connections/{connection}") => {
                 json!({ "name": "Stolen", "metadata": metadata })
             }
+            ("PUT", _) if path.ends_with("/{key}") => json!({ "label": "Stolen" }),
             ("DELETE", "/connections/{connection}") => json!({ "force_delete": true }),
             ("POST", "/rules") => {
                 json!({ "workspace": workspace, "connection": connection, "event": "*", "metadata": { "action": "send_webhook" } })

@@ -18,6 +18,7 @@ mod https;
 mod idempotency;
 mod isolation;
 mod lists;
+mod names;
 mod noise;
 mod payloads;
 mod rate;

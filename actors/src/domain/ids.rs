@@ -64,6 +64,8 @@ ids! {
     DeliveryId
     /// One try at a delivery.
     AttemptId
+    /// A name that events bear.
+    NameId
 }
 
 impl OrganizationId {
@@ -100,6 +102,14 @@ impl AttemptId {
     /// The `number`-th attempt (from 1) at this delivery.
     pub fn of(delivery: DeliveryId, number: u32) -> Self {
         Self(derived(b"attempt", delivery.as_bytes(), delivery.as_bytes(), &number.to_be_bytes()))
+    }
+}
+
+impl NameId {
+    /// The one id of this name, also of one that was never written down.
+    pub fn of(workspace: WorkspaceId, kind: u8, key: &str) -> Self {
+        let part = [&[kind], key.as_bytes()].concat();
+        Self(derived(b"name", workspace.as_bytes(), workspace.as_bytes(), &part))
     }
 }
 

@@ -569,6 +569,10 @@ impl<L: Log> Store for Ledger<L> {
         Ok(Page { records: page.records, next: page.next.map(RuleId::from_bytes) })
     }
 
+    async fn names(&self, workspace: WorkspaceId, kind: NameKind) -> Result<Vec<Name>, StoreError> {
+        self.read(move |state| state.names(workspace, kind)).await
+    }
+
     async fn queue_reports(
         &self,
         after: Option<(WorkspaceId, ConnectionId)>,

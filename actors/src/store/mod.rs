@@ -17,6 +17,7 @@ use crate::domain::{
     event::{Event, Status, Tally},
     ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, WorkspaceId},
     key::{MachineKey, PublishableKey},
+    names::{Name, NameKind},
     routing::RuleVerdict,
     rule::Rule,
     timestamp::Timestamp,
@@ -157,6 +158,8 @@ pub enum Change {
     /// `version` must be one more than the stored one.
     UpdateRule(Rule),
     DeleteRule(RuleId),
+    /// Says something of a name, or of one that was not there.
+    SaveName(Name),
 }
 
 /// An accepted event that no rule has judged yet.
@@ -393,7 +396,7 @@ pub trait Store: Send + Sync + 'static {
     async fn rules_as_of(&self, workspace: WorkspaceId, sequence: u64) -> Result<RulesAsOf, StoreError>;
 
     /// Remembers what was routed and queues the deliveries, all or nothing per event. An event
-    /// that is routed already is left as it is.
+    /// that is routed already is left as it is. Names not known yet are registered with it.
     async fn record_routing(
         &self,
         fence: Fence,
@@ -551,6 +554,9 @@ pub trait Store: Send + Sync + 'static {
         after: Option<RuleId>,
         limit: usize,
     ) -> Result<Page<Rule, RuleId>, StoreError>;
+
+    /// The names of a kind that a workspace has written down, in no order.
+    async fn names(&self, workspace: WorkspaceId, kind: NameKind) -> Result<Vec<Name>, StoreError>;
 
     /// Connections that have deliveries waiting, after `after`.
     async fn queue_reports(

@@ -39,6 +39,12 @@ fn scopes(model: &Model) -> Vec<Scope> {
 }
 
 async fn look_at_configuration(store: &dyn Store, model: &Model, limit: usize) {
+    for (workspace, kind) in model.workspaces.keys().flat_map(|id| NameKind::ALL.map(|kind| (*id, kind))) {
+        let mut names = store.names(workspace, kind).await.unwrap();
+        names.sort_by(|a, b| a.key.cmp(&b.key));
+        let expected = model.names.values().filter(|it| (it.workspace_id, it.kind) == (workspace, kind));
+        assert_eq!(names, expected.cloned().collect::<Vec<_>>(), "{kind:?} of {workspace}");
+    }
     let organizations = walk(limit, |after| store.organizations(after, limit)).await;
     assert_eq!(organizations, values(&model.organizations));
     for id in model.organizations.keys() {

@@ -220,6 +220,16 @@ impl<S: Subject> Run<S> {
                 let (event, active) = (name(event), is_active);
                 Change::UpdateRule(Rule { event, active, updated_at: now, version, ..found })
             }
+            Step::SaveName { workspace, name: key, label } => {
+                let of = nth(&workspaces, workspace)?;
+                let (kind, key) = match key {
+                    3 => (NameKind::Resource, "user".to_owned()),
+                    key => (NameKind::EventType, name(key)),
+                };
+                let found = model.names.get(&(of.id, kind, key.clone())).cloned();
+                let found = found.unwrap_or_else(|| Name::new(of.id, kind, &key, now));
+                Change::SaveName(Name { label: format!("label {label}"), updated_at: now, ..found })
+            }
             Step::DeleteRule { rule } => Change::DeleteRule(nth(&model.ever.rules, rule)?),
             _ => return None,
         })

@@ -80,6 +80,7 @@ impl<V: View> State<V> {
             Change::DeleteRule(id) => {
                 self.row::<Rule>(&keys::rule(*id))?.ok_or(Refusal::NotFound("rule"))?;
             }
+            Change::SaveName(name) => self.check_name_saved(name)?,
         }
         Ok(())
     }
@@ -92,7 +93,12 @@ impl<V: View> State<V> {
         }
     }
 
-    fn check_count(&self, prefix: &[u8], max: usize, what: &'static str) -> Result<(), StoreError> {
+    pub(super) fn check_count(
+        &self,
+        prefix: &[u8],
+        max: usize,
+        what: &'static str,
+    ) -> Result<(), StoreError> {
         let mut count = 0;
         self.view.scan(prefix, &keys::end_of(prefix), Order::Ascending, &mut |_, _| {
             count += 1;
@@ -192,6 +198,9 @@ impl<V: View> State<V> {
                 self.save_row(keys::rule(rule.id), at, &rule);
             }
             Change::DeleteRule(id) => self.delete_rule(id, since)?,
+            Change::SaveName(name) => {
+                self.save_row(keys::name(name.workspace_id, name.kind, &name.key), at, &name);
+            }
         }
         Ok(())
     }
@@ -304,6 +313,9 @@ impl<V: View> State<V> {
             Change::CreateRule(row) | Change::UpdateRule(row) => {
                 self.row_of(&keys::rule(row.id), sequence)?.map(Change::CreateRule)
             }
+            Change::SaveName(row) => self
+                .row_of(&keys::name(row.workspace_id, row.kind, &row.key), sequence)?
+                .map(Change::SaveName),
             Change::DeleteConnection { .. } | Change::DeleteRule(_) => None,
         })
     }
@@ -372,6 +384,6 @@ fn version_key(key: &[u8]) -> (RuleId, u64) {
     (RuleId::from_bytes(keys::part_at(key, 17)), u64::from_be_bytes(since))
 }
 
-fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|err| StoreError::Damaged(format!("unreadable row: {err}")))
 }

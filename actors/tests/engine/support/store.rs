@@ -6,6 +6,7 @@ use actors::{
         delivery::{Delivery, ResponseDetails},
         ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, WorkspaceId},
         key::{MachineKey, PublishableKey},
+        names::{Name, NameKind},
         rule::Rule,
         timestamp::Timestamp,
         workspace::{Organization, Workspace},
@@ -233,6 +234,7 @@ watched! {
     connections(scope: Scope, after: Option<ConnectionId>, limit: usize) -> Page<Connection, ConnectionId>;
     rule(scope: Scope, id: RuleId) -> Option<Rule>;
     rules(scope: Scope, filter: RuleFilter, after: Option<RuleId>, limit: usize) -> Page<Rule, RuleId>;
+    names(workspace: WorkspaceId, kind: NameKind) -> Vec<Name>;
     queue_reports(after: Option<(WorkspaceId, ConnectionId)>, limit: usize) -> Page<QueueReport, (WorkspaceId, ConnectionId)>;
     retain(fence: Fence, now: Timestamp, default_days: u32) -> u64;
     verify() -> Verification;
