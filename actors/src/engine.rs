@@ -10,6 +10,7 @@ mod names;
 mod options;
 mod rules;
 mod seen_through;
+mod trial;
 mod vault;
 
 use self::vault::Vault;
@@ -20,6 +21,7 @@ pub use self::{
     names::NamePatch,
     options::{DeliveryDefaults, Options, Seams},
     rules::{NewRule, RulePatch},
+    trial::{SAMPLE_PAYLOAD, Trial, sample_name},
 };
 pub use crate::domain::field::FieldError;
 pub use crate::store::{

@@ -36,6 +36,9 @@ struct EventJson {
     created_by: String,
     created_at: Timestamp,
     status: Status,
+    /// Somebody tried whether it arrives. Ours.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
     total_rules: u32,
     completed_count: u32,
     failed_count: u32,
@@ -62,6 +65,7 @@ impl From<EventSummary> for EventJson {
             created_by: event.created_by,
             created_at: event.accepted_at,
             status,
+            test: event.id.is_test(),
             total_rules: tally.total,
             completed_count: tally.completed,
             failed_count: tally.failed,

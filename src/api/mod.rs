@@ -15,6 +15,7 @@ mod names;
 mod ops;
 mod page;
 mod rules;
+mod trial;
 mod workspaces;
 
 use self::error::ApiError;
@@ -68,6 +69,8 @@ fn routes() -> Router<App> {
         .route("/workspaces/{workspace}/event-types/{key}", put(names::save_event_type))
         .route("/workspaces/{workspace}/resources", get(names::resources))
         .route("/workspaces/{workspace}/resources/{key}", put(names::save_resource))
+        .route("/workspaces/{workspace}/events/test", post(trial::all_rules))
+        .route("/workspaces/{workspace}/rules/{rule}/test", post(trial::one_rule))
         .route("/connections", get(connections::list).post(connections::create))
         .route(
             "/connections/{connection}",

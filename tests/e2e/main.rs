@@ -29,5 +29,6 @@ mod rules;
 mod secrets;
 mod slow_peers;
 mod tokens;
+mod trial;
 mod webhook;
 mod workspaces;

@@ -292,6 +292,14 @@ impl<L: Log> Store for Ledger<L> {
         Ok(page)
     }
 
+    async fn tested_rule(
+        &self,
+        workspace: WorkspaceId,
+        event: EventId,
+    ) -> Result<Option<RuleId>, StoreError> {
+        self.state.read().tested_rule(workspace, event)
+    }
+
     async fn rules_as_of(&self, workspace: WorkspaceId, sequence: u64) -> Result<RulesAsOf, StoreError> {
         self.state.read().rules_as_of(workspace, sequence)
     }

@@ -160,6 +160,12 @@ pub enum Change {
     DeleteRule(RuleId),
     /// Says something of a name, or of one that was not there.
     SaveName(Name),
+    /// The test event of this id, which comes next, is to meet this rule alone.
+    TestOne {
+        workspace_id: WorkspaceId,
+        event_id: EventId,
+        rule_id: RuleId,
+    },
 }
 
 /// An accepted event that no rule has judged yet.
@@ -391,6 +397,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Events to route, oldest first.
     async fn unrouted(&self, workspace: WorkspaceId, limit: usize) -> Result<UnroutedPage, StoreError>;
+
+    /// The only rule that an unrouted test event is to meet, if it was made for one.
+    async fn tested_rule(&self, workspace: WorkspaceId, event: EventId)
+    -> Result<Option<RuleId>, StoreError>;
 
     /// The workspace's rules as they stood when `sequence` was given out.
     async fn rules_as_of(&self, workspace: WorkspaceId, sequence: u64) -> Result<RulesAsOf, StoreError>;

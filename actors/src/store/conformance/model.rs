@@ -175,6 +175,10 @@ impl Model {
                 let rule = self.rules.remove(&id).ok_or(Refusal::NotFound("rule"))?;
                 self.rules_changed(rule.workspace_id, true);
             }
+            Change::TestOne { workspace_id, rule_id, .. } => {
+                let rule = self.rules.get(&rule_id).filter(|rule| rule.workspace_id == workspace_id);
+                rule.ok_or(Refusal::NotFound("rule"))?;
+            }
             Change::SaveName(name) => {
                 self.workspaces.get(&name.workspace_id).ok_or(Refusal::NotFound("workspace"))?;
                 self.names.insert((name.workspace_id, name.kind, name.key.clone()), name);

@@ -81,6 +81,10 @@ impl<V: View> State<V> {
                 self.row::<Rule>(&keys::rule(*id))?.ok_or(Refusal::NotFound("rule"))?;
             }
             Change::SaveName(name) => self.check_name_saved(name)?,
+            Change::TestOne { workspace_id, rule_id, .. } => {
+                let rule = self.row::<Rule>(&keys::rule(*rule_id))?;
+                rule.filter(|rule| rule.workspace_id == *workspace_id).ok_or(Refusal::NotFound("rule"))?;
+            }
         }
         Ok(())
     }
@@ -201,6 +205,9 @@ impl<V: View> State<V> {
             Change::SaveName(name) => {
                 self.save_row(keys::name(name.workspace_id, name.kind, &name.key), at, &name);
             }
+            Change::TestOne { workspace_id, event_id, rule_id } => {
+                self.save(keys::tested_rule(workspace_id, event_id), &rule_id);
+            }
         }
         Ok(())
     }
@@ -237,6 +244,11 @@ impl<V: View> State<V> {
         let changed = self.load::<u64>(&keys::rules_changed(workspace))?.unwrap_or(0).max(since);
         self.save(keys::rules_changed(workspace), &changed);
         Ok(())
+    }
+
+    /// See [`Store::tested_rule`].
+    pub fn tested_rule(&self, workspace: WorkspaceId, event: EventId) -> Result<Option<RuleId>, StoreError> {
+        self.load(&keys::tested_rule(workspace, event))
     }
 
     /// See [`Store::rules_as_of`].
@@ -316,6 +328,9 @@ impl<V: View> State<V> {
             Change::SaveName(row) => self
                 .row_of(&keys::name(row.workspace_id, row.kind, &row.key), sequence)?
                 .map(Change::SaveName),
+            Change::TestOne { workspace_id, event_id, rule_id } => self
+                .tested_rule(workspace_id, event_id)?
+                .map(|_| Change::TestOne { workspace_id, event_id, rule_id }),
             Change::DeleteConnection { .. } | Change::DeleteRule(_) => None,
         })
     }

@@ -24,6 +24,7 @@
 //! | `e` | workspace, event | event and what became of it |
 //! | `h` | organization, event | workspace |
 //! | `i` | workspace, filter, event | nothing: the events that pass the filter |
+//! | `t` | workspace, event | the only rule that an unrouted test is to meet |
 //! | `u` | workspace, sequence | event: unrouted |
 //! | `d` | workspace, event, delivery | delivery |
 //! | `q` | workspace, connection, due, delivery | event: the queue |
@@ -170,6 +171,9 @@ pub fn names_of(workspace: WorkspaceId, kind: NameKind) -> Key {
 }
 pub fn name(workspace: WorkspaceId, kind: NameKind, name: &str) -> Key {
     key(b'j', &[workspace.as_bytes(), &[kind as u8], &short_hash(name)])
+}
+pub fn tested_rule(workspace: WorkspaceId, event: EventId) -> Key {
+    key(b't', &[workspace.as_bytes(), event.as_bytes()])
 }
 pub fn events_of(workspace: WorkspaceId) -> Key {
     key(b'e', &[workspace.as_bytes()])

@@ -130,6 +130,7 @@ gated! {
     next_due(workspace: WorkspaceId) -> Option<Timestamp>;
     queues(workspace: WorkspaceId) -> Vec<(ConnectionId, Timestamp)>;
     unrouted(workspace: WorkspaceId, limit: usize) -> UnroutedPage;
+    tested_rule(workspace: WorkspaceId, event: EventId) -> Option<RuleId>;
     rules_as_of(workspace: WorkspaceId, sequence: u64) -> RulesAsOf;
     record_routing(fence: Fence, workspace: WorkspaceId, routed: Vec<Routed>) -> ();
     due(workspace: WorkspaceId, connection: ConnectionId, until: Timestamp, limit: usize) -> DuePage;
