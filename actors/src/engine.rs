@@ -9,6 +9,7 @@ mod identity;
 mod names;
 mod options;
 mod rules;
+mod search;
 mod seen_through;
 mod trial;
 mod vault;
@@ -21,12 +22,13 @@ pub use self::{
     names::NamePatch,
     options::{DeliveryDefaults, Options, Seams},
     rules::{NewRule, RulePatch},
+    search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
 };
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
-    Appended, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page, Refusal,
-    RuleFilter, Scope, StoreError, Unavailable, Verification,
+    Appended, DeliveryFilter, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page,
+    Refusal, RuleFilter, Scope, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{
@@ -38,6 +40,7 @@ use crate::{
     tree::{Context, Settings, Tree},
 };
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// Queues looked at in one go for the gauges of what waits: nobody else gets at the store meanwhile.
 const QUEUE_REPORTS_PAGE: usize = 100;
@@ -81,6 +84,8 @@ struct Inner {
     ids: IdSource,
     http: Http,
     vault: Vault,
+    /// Whose turn it is to read payloads.
+    scans: Semaphore,
     tree: Option<Tree>,
 }
 
@@ -118,7 +123,16 @@ impl Engine {
             tree = Some(Tree::start(ctx).await.map_err(internal)?);
         }
         let ids = IdSource::starting_after(store.latest());
-        Ok(Self(Arc::new(Inner { store, fence, clock, ids, http, vault, tree })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            fence,
+            clock,
+            ids,
+            http,
+            vault,
+            scans: Semaphore::new(search::SCANS_MAX),
+            tree,
+        })))
     }
 
     async fn configure(&self, change: Change) -> Result<(), EngineError> {

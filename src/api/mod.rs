@@ -15,6 +15,7 @@ mod names;
 mod ops;
 mod page;
 mod rules;
+mod search;
 mod trial;
 mod workspaces;
 
@@ -69,6 +70,8 @@ fn routes() -> Router<App> {
         .route("/workspaces/{workspace}/event-types/{key}", put(names::save_event_type))
         .route("/workspaces/{workspace}/resources", get(names::resources))
         .route("/workspaces/{workspace}/resources/{key}", put(names::save_resource))
+        .route("/workspaces/{workspace}/events/export", get(search::export))
+        .route("/workspaces/{workspace}/rules/preview", post(trial::preview))
         .route("/workspaces/{workspace}/events/test", post(trial::all_rules))
         .route("/workspaces/{workspace}/rules/{rule}/test", post(trial::one_rule))
         .route("/connections", get(connections::list).post(connections::create))

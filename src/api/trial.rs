@@ -9,15 +9,17 @@ use super::{
     App, Ids, document,
     error::ApiError,
     events::{self, AcceptedJson, ENVELOPE_BYTES_MAX},
-    json, workspaces,
+    json::{self, Json},
+    rules, workspaces,
 };
 use crate::{auth::Machine, http::read_body};
 use actors::{
     domain::{
-        ids::{RuleId, WorkspaceId},
+        ids::{EventId, RuleId, WorkspaceId},
         rule::Rule,
+        timestamp::Timestamp,
     },
-    engine::{IngestRequest, SAMPLE_PAYLOAD, Scope, Trial, sample_name},
+    engine::{Draft, Example, IngestRequest, Preview, SAMPLE_PAYLOAD, Scope, Trial, sample_name},
 };
 use axum::{
     extract::{Request, State},
@@ -27,6 +29,10 @@ use axum::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
+
+/// Events a preview looks at where nothing is asked for, and at most.
+const PREVIEW_EVENTS: usize = 1_000;
+const PREVIEW_EVENTS_MAX: usize = 10_000;
 
 /// What a test says; its members are looked at where an event's are.
 #[derive(Default, Deserialize)]
@@ -148,4 +154,71 @@ async fn answer(
 
 async fn rule_in(app: &App, scope: Scope, id: RuleId) -> Result<Rule, ApiError> {
     app.engine.rule(scope, id).await?.ok_or_else(|| ApiError::not_found("rule"))
+}
+
+/// A rule that is not made yet. What else a rule has is ignored.
+#[derive(Deserialize)]
+pub(super) struct DraftForm {
+    event: String,
+    resource: Option<String>,
+    resource_id: Option<String>,
+    conditions: Option<Value>,
+    /// How many events to look at.
+    last: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct PreviewJson {
+    looked_at: usize,
+    matched: usize,
+    unmatched: usize,
+    /// Whether all that was asked for was looked at; otherwise it took too long.
+    complete: bool,
+    examples: ExamplesJson,
+}
+
+#[derive(Serialize)]
+struct ExamplesJson {
+    matched: Vec<ExampleJson>,
+    unmatched: Vec<ExampleJson>,
+}
+
+#[derive(Serialize)]
+struct ExampleJson {
+    event_id: EventId,
+    event: String,
+    created_at: Timestamp,
+    why: String,
+}
+
+impl From<Example> for ExampleJson {
+    fn from(Example { event, why }: Example) -> Self {
+        Self { event_id: event.id, event: event.name, created_at: event.accepted_at, why }
+    }
+}
+
+/// `POST /workspaces/{id}/rules/preview`: what a draft would have made of the `last` events stored (1,000, at
+/// most 10,000); of those of its name, where it has one and no pattern. Sends and stores nothing. It reads
+/// every payload it looks at, for five seconds at most.
+pub(super) async fn preview(
+    State(app): State<App>,
+    machine: Machine,
+    Ids([workspace]): Ids<1>,
+    Json(form): Json<DraftForm>,
+) -> Result<Response, ApiError> {
+    let DraftForm { event, resource, resource_id, conditions, last } = form;
+    rules::check(Some(&event), resource.as_deref(), resource_id.as_deref(), None)?;
+    let last = last.map_or(Some(PREVIEW_EVENTS), |last| usize::try_from(last).ok());
+    let last = last
+        .filter(|last| (1..=PREVIEW_EVENTS_MAX).contains(last))
+        .ok_or_else(|| ApiError::field("last", format!("must be a number from 1 to {PREVIEW_EVENTS_MAX}")))?;
+    let workspace = WorkspaceId::from_uuid(workspace);
+    workspaces::scope(&app, &machine, workspace).await?;
+    let draft = Draft { event, resource, resource_id, conditions };
+    let found = app.engine.preview(machine.organization_id, workspace, draft, last).await?;
+    let Preview { looked_at, matched, unmatched, is_cut, matches, misses } = found;
+    let shown = |examples: Vec<Example>| examples.into_iter().map(ExampleJson::from).collect();
+    let examples = ExamplesJson { matched: shown(matches), unmatched: shown(misses) };
+    let complete = !is_cut;
+    Ok(json::respond(StatusCode::OK, &PreviewJson { looked_at, matched, unmatched, complete, examples }))
 }

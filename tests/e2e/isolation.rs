@@ -21,7 +21,7 @@ use For::{Anybody, Machine, Sender};
 
 /// Every route there is. A new one fails [`the_list_is_complete`] until it is here, and so is asked by strangers.
 #[rustfmt::skip]
-const ROUTES: [(&str, &str, For); 42] = [
+const ROUTES: [(&str, &str, For); 44] = [
     ("GET",     "/workspaces",                                                            Machine),
     ("POST",    "/workspaces",                                                            Machine),
     ("GET",     "/workspaces/{workspace}",                                                Machine),
@@ -33,6 +33,8 @@ const ROUTES: [(&str, &str, For); 42] = [
     ("PUT",     "/workspaces/{workspace}/event-types/{key}",                              Machine),
     ("GET",     "/workspaces/{workspace}/resources",                                      Machine),
     ("PUT",     "/workspaces/{workspace}/resources/{key}",                                Machine),
+    ("GET",     "/workspaces/{workspace}/events/export",                                  Machine),
+    ("POST",    "/workspaces/{workspace}/rules/preview",                                  Machine),
     ("POST",    "/workspaces/{workspace}/events/test",                                    Machine),
     ("POST",    "/workspaces/{workspace}/rules/{rule}/test",                              Machine),
     ("GET",     "/connections",                                                           Machine),
@@ -155,6 +157,7 @@ impl World {
                 json!({ "workspace": workspace, "connection": connection, "event": "*", "metadata": { "action": "send_webhook" } })
             }
             ("PATCH", "/rules/{rule}") => json!({ "event": "*" }),
+            ("POST", "/workspaces/{workspace}/rules/preview") => json!({ "event": "*" }),
             ("POST", "/workspaces/{workspace}/events/test") => json!({ "event": "a.b" }),
             ("POST", "/events") => event,
             ("POST", "/events/bulk") => json!([event]),

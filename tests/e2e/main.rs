@@ -26,6 +26,7 @@ mod retry_cancel;
 mod routes;
 mod routing;
 mod rules;
+mod search;
 mod secrets;
 mod slow_peers;
 mod tokens;

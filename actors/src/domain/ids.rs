@@ -93,6 +93,11 @@ impl EventId {
         Timestamp::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]])
     }
 
+    /// The id right after this one; none after the last.
+    pub fn next(self) -> Option<Self> {
+        self.0.as_u128().checked_add(1).map(|next| Self(Uuid::from_u128(next)))
+    }
+
     /// The smallest id an event accepted at `moment` can have: a bound for scans.
     pub fn first_at(moment: Timestamp) -> Self {
         let mut bytes = [0; 16];

@@ -224,6 +224,7 @@ watched! {
     payload(scope: Scope, id: EventId) -> Option<Bytes>;
     response(scope: Scope, event: EventId, attempt: AttemptId) -> Option<ResponseDetails>;
     events(scope: Scope, filter: EventFilter, after: Option<EventId>, limit: usize) -> Page<EventSummary, EventId>;
+    events_with_payloads(scope: Scope, filter: EventFilter, after: Option<EventId>, limit: usize) -> Page<(EventSummary, Option<Bytes>), EventId>;
     organization(id: OrganizationId) -> Option<Organization>;
     organizations(after: Option<OrganizationId>, limit: usize) -> Page<Organization, OrganizationId>;
     machine_key(access_key: &str) -> Option<MachineKey>;
