@@ -7,9 +7,12 @@ mod accounts;
 mod connections;
 mod events;
 mod identity;
+mod names;
 mod options;
 mod rules;
+mod search;
 mod seen_through;
+mod trial;
 mod vault;
 
 use self::vault::Vault;
@@ -18,14 +21,17 @@ pub use self::{
     connections::{ConnectionPatch, ConnectionView, NewConnection},
     events::IngestRequest,
     identity::MachineKeyClear,
+    names::NamePatch,
     options::{DeliveryDefaults, Options, Seams},
     rules::{NewRule, RulePatch},
+    search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
+    trial::{SAMPLE_PAYLOAD, Trial, sample_name},
 };
 pub use crate::destinations::{live::Item, spec};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
-    Appended, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page, Refusal,
-    RuleFilter, Scope, StoreError, Unavailable, Verification,
+    Appended, DeliveryFilter, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page,
+    Refusal, RuleFilter, Scope, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{
@@ -40,6 +46,7 @@ use crate::{
     tree::{Context, Settings, Tree},
 };
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// Queues looked at in one go for the gauges of what waits: nobody else gets at the store meanwhile.
 const QUEUE_REPORTS_PAGE: usize = 100;
@@ -91,6 +98,8 @@ struct Inner {
     vault: Vault,
     /// Makes connections ready to be asked.
     preparer: Arc<dyn Preparer>,
+    /// Whose turn it is to read payloads.
+    scans: Semaphore,
     tree: Option<Tree>,
 }
 
@@ -129,7 +138,17 @@ impl Engine {
             tree = Some(Tree::start(ctx).await.map_err(internal)?);
         }
         let ids = IdSource::starting_after(store.latest());
-        Ok(Self(Arc::new(Inner { store, fence, clock, ids, http, vault, preparer, tree })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            fence,
+            clock,
+            ids,
+            http,
+            vault,
+            preparer,
+            scans: Semaphore::new(search::SCANS_MAX),
+            tree,
+        })))
     }
 
     async fn configure(&self, change: Change) -> Result<(), EngineError> {

@@ -5,6 +5,7 @@ use super::{
     error::ApiError,
     json::{respond, respond_with},
     page::{self, Envelope, HISTORY, List, Query},
+    search::Search,
     workspaces,
 };
 use crate::auth::Machine;
@@ -16,7 +17,7 @@ use actors::{
         routing::RuleVerdict,
         timestamp::Timestamp,
     },
-    engine::{EventDetails, EventFilter, EventSummary, Page, Scope},
+    engine::{EventDetails, EventSummary, Page, Scope},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde::Serialize;
@@ -24,7 +25,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 #[derive(Serialize)]
-struct EventJson {
+pub(super) struct EventJson {
     id: EventId,
     event: String,
     workspace: WorkspaceId,
@@ -36,6 +37,9 @@ struct EventJson {
     created_by: String,
     created_at: Timestamp,
     status: Status,
+    /// Somebody tried whether it arrives. Ours.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
     total_rules: u32,
     completed_count: u32,
     failed_count: u32,
@@ -62,6 +66,7 @@ impl From<EventSummary> for EventJson {
             created_by: event.created_by,
             created_at: event.accepted_at,
             status,
+            test: event.id.is_test(),
             total_rules: tally.total,
             completed_count: tally.completed,
             failed_count: tally.failed,
@@ -238,17 +243,8 @@ pub(super) async fn list_of_workspace(
 async fn list_in(State(app): State<App>, scope: Scope, query: Query) -> Result<Response, ApiError> {
     let place = page::place_of(scope);
     let (limit, after) = query.page(List::Events, &place, HISTORY, EventId::from_bytes)?;
-    let status = query.get("status").map(|text| {
-        let unknown = "must be pending, processing, retrying, completed, failed or canceled";
-        text.parse::<Status>().map_err(|()| ApiError::field("status", unknown))
-    });
-    let filter = EventFilter {
-        event: query.text("event"),
-        resource: query.text("resource"),
-        resource_id: query.text("resource_id"),
-        status: status.transpose()?,
-    };
-    let page = app.engine.events(scope, filter, after, limit).await?;
+    let Search { filter, tests } = Search::of(&query)?;
+    let page = app.engine.search(scope, filter, tests, after, limit).await?;
     let envelope = Envelope::new(List::Events, &place, limit, page, |id| *id.as_bytes(), EventJson::from);
     Ok(respond(StatusCode::OK, &envelope))
 }

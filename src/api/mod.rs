@@ -14,9 +14,12 @@ mod history;
 mod integrations;
 mod json;
 mod mappings;
+mod names;
 mod ops;
 mod page;
 mod rules;
+mod search;
+mod trial;
 mod workspaces;
 
 use self::error::ApiError;
@@ -35,7 +38,7 @@ use axum::{
     extract::{FromRequestParts, RawPathParams},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
-    routing::{get, patch, post},
+    routing::{get, patch, post, put},
 };
 use futures_util::FutureExt as _;
 use std::{
@@ -66,6 +69,14 @@ fn routes() -> Router<App> {
         .route("/workspaces/{workspace}/connections", get(connections::list_of_workspace))
         .route("/workspaces/{workspace}/rules", get(rules::list_of_workspace))
         .route("/workspaces/{workspace}/events", get(history::list_of_workspace))
+        .route("/workspaces/{workspace}/event-types", get(names::event_types))
+        .route("/workspaces/{workspace}/event-types/{key}", put(names::save_event_type))
+        .route("/workspaces/{workspace}/resources", get(names::resources))
+        .route("/workspaces/{workspace}/resources/{key}", put(names::save_resource))
+        .route("/workspaces/{workspace}/events/export", get(search::export))
+        .route("/workspaces/{workspace}/rules/preview", post(trial::preview))
+        .route("/workspaces/{workspace}/events/test", post(trial::all_rules))
+        .route("/workspaces/{workspace}/rules/{rule}/test", post(trial::one_rule))
         .route("/connections", get(connections::list).post(connections::create))
         .route(
             "/connections/{connection}",

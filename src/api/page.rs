@@ -60,6 +60,12 @@ impl Query {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
+    /// All parameters whose name begins so.
+    pub fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let named = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        named.filter(move |(name, _)| name.starts_with(prefix))
+    }
+
     /// The value of a parameter, as a filter has it.
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name).map(str::to_owned)

@@ -111,7 +111,7 @@ pub(super) struct PatchForm {
 }
 
 /// What is there must be of its form; what is absent is not asked for.
-fn check(
+pub(super) fn check(
     event: Option<&str>,
     resource: Option<&str>,
     resource_id: Option<&str>,

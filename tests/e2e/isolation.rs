@@ -21,7 +21,7 @@ use For::{Anybody, Machine, Sender};
 
 /// Every route there is. A new one fails [`the_list_is_complete`] until it is here, and so is asked by strangers.
 #[rustfmt::skip]
-const ROUTES: [(&str, &str, For); 41] = [
+const ROUTES: [(&str, &str, For); 49] = [
     ("GET",     "/workspaces",                                                            Machine),
     ("POST",    "/workspaces",                                                            Machine),
     ("GET",     "/workspaces/{workspace}",                                                Machine),
@@ -29,6 +29,14 @@ const ROUTES: [(&str, &str, For); 41] = [
     ("GET",     "/workspaces/{workspace}/connections",                                    Machine),
     ("GET",     "/workspaces/{workspace}/rules",                                          Machine),
     ("GET",     "/workspaces/{workspace}/events",                                         Machine),
+    ("GET",     "/workspaces/{workspace}/event-types",                                    Machine),
+    ("PUT",     "/workspaces/{workspace}/event-types/{key}",                              Machine),
+    ("GET",     "/workspaces/{workspace}/resources",                                      Machine),
+    ("PUT",     "/workspaces/{workspace}/resources/{key}",                                Machine),
+    ("GET",     "/workspaces/{workspace}/events/export",                                  Machine),
+    ("POST",    "/workspaces/{workspace}/rules/preview",                                  Machine),
+    ("POST",    "/workspaces/{workspace}/events/test",                                    Machine),
+    ("POST",    "/workspaces/{workspace}/rules/{rule}/test",                              Machine),
     ("GET",     "/connections",                                                           Machine),
     ("POST",    "/connections",                                                           Machine),
     ("GET",     "/connections/{connection}",                                              Machine),
@@ -116,6 +124,7 @@ impl World {
             ("rule", rule),
             ("event", event),
             ("attempt", attempt),
+            ("key", "stolen".to_owned()),
         ]);
         Self { weft, ids, _receiver: receiver }
     }
@@ -150,11 +159,14 @@ impl World {
             ("PUT", "/connections/{connection}/mappings/default") => {
                 json!({ "schema": { "schema_version": 1, "fields": [] } })
             }
+            ("PUT", _) if path.ends_with("/{key}") => json!({ "label": "Stolen" }),
             ("DELETE", "/connections/{connection}") => json!({ "force_delete": true }),
             ("POST", "/rules") => {
                 json!({ "workspace": workspace, "connection": connection, "event": "*", "metadata": { "action": "send_webhook" } })
             }
             ("PATCH", "/rules/{rule}") => json!({ "event": "*" }),
+            ("POST", "/workspaces/{workspace}/rules/preview") => json!({ "event": "*" }),
+            ("POST", "/workspaces/{workspace}/events/test") => json!({ "event": "a.b" }),
             ("POST", "/events") => event,
             ("POST", "/events/bulk") => json!([event]),
             _ => return None,

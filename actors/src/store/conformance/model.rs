@@ -31,6 +31,7 @@ pub struct Model {
     pub catalogs: BTreeMap<ConnectionId, Catalog>,
     pub mappings: BTreeMap<ConnectionId, DefaultMapping>,
     pub rules: BTreeMap<RuleId, Rule>,
+    pub names: BTreeMap<(WorkspaceId, NameKind, String), Name>,
     pub paces: BTreeMap<ConnectionId, Pace>,
     pub events: BTreeMap<EventId, Kept>,
     keys: BTreeMap<(WorkspaceId, String), (EventId, [u8; 32], Timestamp)>,
@@ -88,6 +89,7 @@ impl Default for Model {
             catalogs: BTreeMap::new(),
             mappings: BTreeMap::new(),
             rules: BTreeMap::new(),
+            names: BTreeMap::new(),
             paces: BTreeMap::new(),
             events: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -192,6 +194,14 @@ impl Model {
                 let rule = self.rules.remove(&id).ok_or(Refusal::NotFound("rule"))?;
                 self.rules_changed(rule.workspace_id, true);
             }
+            Change::TestOne { workspace_id, rule_id, .. } => {
+                let rule = self.rules.get(&rule_id).filter(|rule| rule.workspace_id == workspace_id);
+                rule.ok_or(Refusal::NotFound("rule"))?;
+            }
+            Change::SaveName(name) => {
+                self.workspaces.get(&name.workspace_id).ok_or(Refusal::NotFound("workspace"))?;
+                self.names.insert((name.workspace_id, name.kind, name.key.clone()), name);
+            }
         }
         Ok(())
     }
@@ -266,6 +276,14 @@ impl Model {
         let Some(kept) = self.events.get_mut(&event_id).filter(|kept| kept.fate == Fate::Unrouted) else {
             return;
         };
+        let event = &kept.new.event;
+        for (kind, key) in [(NameKind::EventType, &event.name), (NameKind::Resource, &event.resource)] {
+            if key != kind.default_key() {
+                let name = Name::new(event.workspace_id, kind, key, event.accepted_at);
+                let name = Name { created_by: Some(event.created_by.clone()), ..name };
+                self.names.entry((event.workspace_id, kind, key.clone())).or_insert(name);
+            }
+        }
         kept.fate = Fate::Routed { at, unmatched };
         for Matched { rule_id, connection_id, destination, action, created_by } in matched {
             let delivery = Delivery {

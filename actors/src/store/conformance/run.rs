@@ -259,6 +259,16 @@ impl<S: Subject> Run<S> {
                 let (event, active) = (name(event), is_active);
                 Change::UpdateRule(Rule { event, active, updated_at: now, version, ..found })
             }
+            Step::SaveName { workspace, name: key, label } => {
+                let of = nth(&workspaces, workspace)?;
+                let (kind, key) = match key {
+                    3 => (NameKind::Resource, "user".to_owned()),
+                    key => (NameKind::EventType, name(key)),
+                };
+                let found = model.names.get(&(of.id, kind, key.clone())).cloned();
+                let found = found.unwrap_or_else(|| Name::new(of.id, kind, &key, now));
+                Change::SaveName(Name { label: format!("label {label}"), updated_at: now, ..found })
+            }
             Step::DeleteRule { rule } => Change::DeleteRule(nth(&model.ever.rules, rule)?),
             _ => return None,
         })
@@ -610,7 +620,7 @@ fn sealed<T: serde::de::DeserializeOwned>() -> T {
 }
 
 /// All questions that a filter of events can be.
-pub fn event_filters() -> Vec<EventFilter> {
+pub fn event_filters(model: &Model) -> Vec<EventFilter> {
     let any = EventFilter::default();
     let of = |name: &str| Some(name.to_owned());
     let mut filters = vec![any.clone()];
@@ -623,7 +633,29 @@ pub fn event_filters() -> Vec<EventFilter> {
         filters.push(EventFilter { status, event: of(NAMES[0]), ..any.clone() });
     }
     let (event, resource, resource_id) = (of(NAMES[0]), of("user"), of("1"));
-    filters.push(EventFilter { event, resource, resource_id, status: None });
+    filters.push(EventFilter { event, resource, resource_id, ..any.clone() });
+    let times: Vec<_> = model.events.values().map(|kept| kept.new.event.accepted_at).collect();
+    let middle = times.get(times.len() / 2).copied();
+    for (since, until) in [(middle, None), (None, middle), (times.first().copied(), middle)] {
+        filters.push(EventFilter { since, until, ..any.clone() });
+        filters.push(EventFilter {
+            since,
+            until,
+            event: of(NAMES[0]),
+            status: Some(Status::Pending),
+            ..any.clone()
+        });
+    }
+    filters.extend(
+        model.ever.events.iter().rev().take(2).map(|(.., id)| EventFilter { id: Some(*id), ..any.clone() }),
+    );
+    let rules =
+        model.ever.rules.iter().take(2).map(|id| DeliveryFilter { rule: Some(*id), ..Default::default() });
+    let connections = model.ever.connections.iter().take(2);
+    let connections = connections.map(|id| DeliveryFilter { connection: Some(*id), ..Default::default() });
+    let outcome = DeliveryFilter { outcome: Some(Outcome::Delivered), ..Default::default() };
+    let deliveries = rules.chain(connections).chain([outcome]);
+    filters.extend(deliveries.map(|delivery| EventFilter { delivery, ..any.clone() }));
     filters
 }
 

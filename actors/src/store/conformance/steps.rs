@@ -24,6 +24,8 @@ pub enum Step {
     CreateRule { connection: Nth, event: u8, is_elsewhere: bool },
     UpdateRule { rule: Nth, event: u8, is_active: bool, is_stale: bool },
     DeleteRule { rule: Nth },
+    /// An event type, or 3 the resource of the events.
+    SaveName { workspace: Nth, name: u8, label: u8 },
     Append(Vec<Sent>),
     /// As the tree does it: the oldest unrouted events meet the rules of their time.
     Route { workspace: Nth, limit: usize },
@@ -149,6 +151,8 @@ fn configuration() -> impl Strategy<Value = Step> {
         2 => (nth(), 0..3_u8, any::<bool>(), rarely())
             .prop_map(|(rule, event, is_active, is_stale)| UpdateRule { rule, event, is_active, is_stale }),
         1 => nth().prop_map(|rule| DeleteRule { rule }),
+        1 => (nth(), 0..4_u8, any::<u8>())
+            .prop_map(|(workspace, name, label)| SaveName { workspace, name, label }),
     ]
 }
 

@@ -94,6 +94,11 @@ impl<V: View> State<V> {
                 self.check_connection(mapping.connection_id, mapping.workspace_id)?;
                 check_version("mapping", version, mapping.version)?;
             }
+            Change::SaveName(name) => self.check_name_saved(name)?,
+            Change::TestOne { workspace_id, rule_id, .. } => {
+                let rule = self.row::<Rule>(&keys::rule(*rule_id))?;
+                rule.filter(|rule| rule.workspace_id == *workspace_id).ok_or(Refusal::NotFound("rule"))?;
+            }
         }
         Ok(())
     }
@@ -106,7 +111,12 @@ impl<V: View> State<V> {
         }
     }
 
-    fn check_count(&self, prefix: &[u8], max: usize, what: &'static str) -> Result<(), StoreError> {
+    pub(super) fn check_count(
+        &self,
+        prefix: &[u8],
+        max: usize,
+        what: &'static str,
+    ) -> Result<(), StoreError> {
         let mut count = 0;
         self.view.scan(prefix, &keys::end_of(prefix), Order::Ascending, &mut |_, _| {
             count += 1;
@@ -210,6 +220,12 @@ impl<V: View> State<V> {
             Change::DeleteRule(id) => self.delete_rule(id, since)?,
             Change::SaveCatalog(row) => self.save_row(keys::catalog(row.connection_id), at, &row),
             Change::SaveMapping(row) => self.save_row(keys::mapping(row.connection_id), at, &row),
+            Change::SaveName(name) => {
+                self.save_row(keys::name(name.workspace_id, name.kind, &name.key), at, &name);
+            }
+            Change::TestOne { workspace_id, event_id, rule_id } => {
+                self.save(keys::tested_rule(workspace_id, event_id), &rule_id);
+            }
         }
         Ok(())
     }
@@ -246,6 +262,11 @@ impl<V: View> State<V> {
         let changed = self.load::<u64>(&keys::rules_changed(workspace))?.unwrap_or(0).max(since);
         self.save(keys::rules_changed(workspace), &changed);
         Ok(())
+    }
+
+    /// See [`Store::tested_rule`].
+    pub fn tested_rule(&self, workspace: WorkspaceId, event: EventId) -> Result<Option<RuleId>, StoreError> {
+        self.load(&keys::tested_rule(workspace, event))
     }
 
     /// See [`Store::rules_as_of`].
@@ -328,6 +349,12 @@ impl<V: View> State<V> {
             Change::SaveMapping(row) => {
                 self.row_of(&keys::mapping(row.connection_id), sequence)?.map(Change::SaveMapping)
             }
+            Change::SaveName(row) => self
+                .row_of(&keys::name(row.workspace_id, row.kind, &row.key), sequence)?
+                .map(Change::SaveName),
+            Change::TestOne { workspace_id, event_id, rule_id } => self
+                .tested_rule(workspace_id, event_id)?
+                .map(|_| Change::TestOne { workspace_id, event_id, rule_id }),
             Change::DeleteConnection { .. } | Change::DeleteRule(_) => None,
         })
     }
@@ -401,6 +428,6 @@ fn version_key(key: &[u8]) -> (RuleId, u64) {
     (RuleId::from_bytes(keys::part_at(key, 17)), u64::from_be_bytes(since))
 }
 
-fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|err| StoreError::Damaged(format!("unreadable row: {err}")))
 }

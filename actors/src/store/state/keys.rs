@@ -22,9 +22,11 @@
 //! | `v` | workspace, rule, sequence | the rule from that sequence on, or nothing once deleted |
 //! | `V` | workspace | sequence of the last change to its rules |
 //! | `g` | connection | pace |
+//! | `j` | workspace, kind, hash of name | an event type or resource |
 //! | `e` | workspace, event | event and what became of it |
 //! | `h` | organization, event | workspace |
 //! | `i` | workspace, filter, event | nothing: the events that pass the filter |
+//! | `t` | workspace, event | the only rule that an unrouted test is to meet |
 //! | `u` | workspace, sequence | event: unrouted |
 //! | `d` | workspace, event, delivery | delivery |
 //! | `q` | workspace, connection, due, delivery | event: the queue |
@@ -37,6 +39,7 @@ use crate::{
     domain::{
         event::Status,
         ids::{ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, WorkspaceId},
+        names::NameKind,
         timestamp::Timestamp,
     },
     store::DueEntry,
@@ -170,6 +173,15 @@ pub fn rules_changed(workspace: WorkspaceId) -> Key {
 }
 pub fn pace(connection: ConnectionId) -> Key {
     key(b'g', &[connection.as_bytes()])
+}
+pub fn names_of(workspace: WorkspaceId, kind: NameKind) -> Key {
+    key(b'j', &[workspace.as_bytes(), &[kind as u8]])
+}
+pub fn name(workspace: WorkspaceId, kind: NameKind, name: &str) -> Key {
+    key(b'j', &[workspace.as_bytes(), &[kind as u8], &short_hash(name)])
+}
+pub fn tested_rule(workspace: WorkspaceId, event: EventId) -> Key {
+    key(b't', &[workspace.as_bytes(), event.as_bytes()])
 }
 pub fn events_of(workspace: WorkspaceId) -> Key {
     key(b'e', &[workspace.as_bytes()])

@@ -10,6 +10,7 @@ mod change;
 mod claims;
 mod history;
 pub mod keys;
+mod names;
 mod queue;
 pub mod record;
 mod retention;
@@ -22,6 +23,7 @@ use crate::domain::{
 };
 use claims::Claims;
 use keys::{Filter, Key};
+use names::Registered;
 use record::{Carried, MATCHES_BYTES_MAX, RECORD_BYTES_MAX, Record};
 pub use retention::CalledOff;
 use std::collections::{HashMap, HashSet};
@@ -128,6 +130,7 @@ pub struct State<V> {
     is_live: bool,
     latest: Timestamp,
     claims: Claims,
+    registered: Registered,
     /// Encoded records that are applied and not yet on their way to the log.
     outbox: Vec<Vec<u8>>,
     outbox_bytes: usize,
@@ -151,6 +154,7 @@ impl<V: View> State<V> {
             is_live: false,
             latest: Timestamp(0),
             claims: Claims::default(),
+            registered: Registered::default(),
             outbox: Vec::new(),
             outbox_bytes: 0,
         }

@@ -8,6 +8,7 @@ use actors::{
         ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, WorkspaceId},
         key::{MachineKey, PublishableKey},
         mapping::DefaultMapping,
+        names::{Name, NameKind},
         rule::Rule,
         timestamp::Timestamp,
         workspace::{Organization, Workspace},
@@ -212,6 +213,7 @@ watched! {
     next_due(workspace: WorkspaceId) -> Option<Timestamp>;
     queues(workspace: WorkspaceId) -> Vec<(ConnectionId, Timestamp)>;
     unrouted(workspace: WorkspaceId, limit: usize) -> UnroutedPage;
+    tested_rule(workspace: WorkspaceId, event: EventId) -> Option<RuleId>;
     rules_as_of(workspace: WorkspaceId, sequence: u64) -> RulesAsOf;
     record_routing(fence: Fence, workspace: WorkspaceId, routed: Vec<Routed>) -> ();
     due(workspace: WorkspaceId, connection: ConnectionId, until: Timestamp, limit: usize) -> DuePage;
@@ -224,6 +226,7 @@ watched! {
     payload(scope: Scope, id: EventId) -> Option<Bytes>;
     response(scope: Scope, event: EventId, attempt: AttemptId) -> Option<ResponseDetails>;
     events(scope: Scope, filter: EventFilter, after: Option<EventId>, limit: usize) -> Page<EventSummary, EventId>;
+    events_with_payloads(scope: Scope, filter: EventFilter, after: Option<EventId>, limit: usize) -> Page<(EventSummary, Option<Bytes>), EventId>;
     organization(id: OrganizationId) -> Option<Organization>;
     organizations(after: Option<OrganizationId>, limit: usize) -> Page<Organization, OrganizationId>;
     machine_key(access_key: &str) -> Option<MachineKey>;
@@ -237,6 +240,7 @@ watched! {
     mapping(scope: Scope, connection: ConnectionId) -> Option<DefaultMapping>;
     rule(scope: Scope, id: RuleId) -> Option<Rule>;
     rules(scope: Scope, filter: RuleFilter, after: Option<RuleId>, limit: usize) -> Page<Rule, RuleId>;
+    names(workspace: WorkspaceId, kind: NameKind) -> Vec<Name>;
     queue_reports(after: Option<(WorkspaceId, ConnectionId)>, limit: usize) -> Page<QueueReport, (WorkspaceId, ConnectionId)>;
     retain(fence: Fence, now: Timestamp, default_days: u32) -> u64;
     verify() -> Verification;
