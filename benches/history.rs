@@ -13,7 +13,7 @@ use actors::{
     store::{EventFilter, NewEvent, Routed, Scope, Store, embedded::EmbeddedStore},
 };
 use std::time::{Duration, Instant};
-use support::{Events, open, percentile, setting, workspace_id};
+use support::{Events, append, open, percentile, setting, workspace_id};
 
 const BULK: usize = 100;
 const PAGE: usize = 50;
@@ -85,9 +85,7 @@ async fn fill(store: &EmbeddedStore, organization: OrganizationId, workspace: Wo
             unmatched: Vec::new(),
         });
         let routed = routed.collect();
-        for answer in store.append_events(store.fence(), news).await {
-            answer.expect("it is accepted");
-        }
+        append(store, news).await;
         store.record_routing(store.fence(), workspace, routed).await.expect("it is recorded");
     }
 }

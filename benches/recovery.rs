@@ -18,7 +18,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use support::{Events, open, setting, workspace_id};
+use support::{Events, append, open, setting, workspace_id};
 
 /// Events in one call.
 const BULK: usize = 100;
@@ -59,9 +59,7 @@ async fn fill(store: &EmbeddedStore, count: usize) {
         let news: Vec<NewEvent> =
             (0..BULK).map(|_| events.next(workspace, "contact.created", None)).collect();
         let made: Vec<_> = news.iter().map(|new| (new.event.id, new.event.accepted_at)).collect();
-        for answer in store.append_events(store.fence(), news).await {
-            answer.expect("it is accepted");
-        }
+        append(store, news).await;
         let routed = made.iter().map(|(event_id, at)| Routed {
             event_id: *event_id,
             at: *at,

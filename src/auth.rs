@@ -80,11 +80,17 @@ impl FromRequestParts<App> for Caller {
         };
         let caller = found.map_err(|Unauthorized| refused(&app.auth_failures, parts))?;
         let ask = parts.extensions.get::<Ask>().copied().unwrap_or(Ask::UNSAID);
-        if caller.may(ask) { Ok(caller) } else { Err(forbidden(ask)) }
+        caller.ask(ask.0, ask.1).map(|()| caller)
     }
 }
 
 impl Caller {
+    /// Refuses what the caller may not do beside what its route asks for.
+    pub fn ask(&self, permission: Permission, subject: Subject) -> Result<(), ApiError> {
+        let ask = Ask(permission, subject);
+        if self.may(ask) { Ok(()) } else { Err(forbidden(ask)) }
+    }
+
     fn may(&self, Ask(permission, subject): Ask) -> bool {
         match self {
             Self::Machine(machine) => machine.limits.may(permission, subject),

@@ -3,41 +3,55 @@
 //! The engine checks what is asked against what is there, seals secrets on their way in,
 //! makes it durable, and wakes the tree.
 
+mod accounts;
 mod connections;
 mod events;
 mod identity;
 mod keys;
+mod names;
 mod options;
 mod rules;
+mod search;
 mod seen_through;
 mod sessions;
+mod trial;
 mod vault;
 
 use self::vault::Vault;
 pub use self::{
+    accounts::{ActionView, MappingView, NewMapping},
     connections::{ConnectionPatch, ConnectionView, NewConnection},
     events::IngestRequest,
     keys::{MachineKeyClear, NewMachineKey},
+    names::NamePatch,
     options::{DeliveryDefaults, Options, Seams},
     rules::{NewRule, RulePatch},
+    search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
     sessions::{Minted, NewSession},
+    trial::{SAMPLE_PAYLOAD, Trial, sample_name},
 };
+pub use crate::destinations::{live::Item, spec};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
-    Appended, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page, Refusal,
-    RuleFilter, Scope, SessionFilter, StoreError, Unavailable, Verification,
+    Appended, DeliveryFilter, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page,
+    Refusal, RuleFilter, Scope, SessionFilter, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{
     clock::Clock,
     destinations::{self, Destination},
-    domain::{connection::Connection, ids::IdSource, timestamp::Timestamp},
+    domain::{
+        connection::{Connection, InactiveReason},
+        ids::IdSource,
+        timestamp::Timestamp,
+    },
     store::{Change, Fence, Store},
     transport::Http,
     tree::{Context, Settings, Tree},
 };
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// Queues looked at in one go for the gauges of what waits: nobody else gets at the store meanwhile.
 const QUEUE_REPORTS_PAGE: usize = 100;
@@ -50,6 +64,12 @@ pub enum EngineError {
     /// Fields of the request are wrong; each with what to change.
     #[error("{}", .0.first().map_or_else(|| "the request is invalid".to_owned(), ToString::to_string))]
     Invalid(Vec<FieldError>),
+    /// What was sent is understood, and means nothing that could be done; each place with what to change.
+    #[error("{}", .0.first().map_or_else(|| "the request means nothing".to_owned(), ToString::to_string))]
+    Meaningless(Vec<FieldError>),
+    /// The account cannot be asked while its connection is inactive.
+    #[error("the connection is inactive; {}", next_step(*.0))]
+    Inactive(InactiveReason),
     /// It does not fit what is there.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -83,6 +103,10 @@ struct Inner {
     vault: Vault,
     /// Machine keys whose use was recorded lately, and when.
     keys_used: Mutex<HashMap<String, Timestamp>>,
+    /// Makes connections ready to be asked.
+    preparer: Arc<dyn Preparer>,
+    /// Whose turn it is to read payloads.
+    scans: Semaphore,
     tree: Option<Tree>,
 }
 
@@ -104,6 +128,7 @@ impl Engine {
         let vault = Vault::new(store.clone(), &options.master_key);
         vault.check().await?;
         let fence = store.fence();
+        let preparer = options.seams.preparer.unwrap_or_else(|| Arc::new(vault.clone()));
         let mut tree = None;
         if with_tree {
             let settings = Settings {
@@ -114,13 +139,24 @@ impl Engine {
                 retention_days: options.retention_days,
                 retention_every: options.retention_every,
             };
-            let preparer = options.seams.preparer.unwrap_or_else(|| Arc::new(vault.clone()));
+            let preparer = preparer.clone();
             let (store, clock, faults) = (store.clone(), clock.clone(), options.seams.faults);
             let ctx = Context::new(store, clock, http.clone(), preparer, faults, settings);
             tree = Some(Tree::start(ctx).await.map_err(internal)?);
         }
         let ids = IdSource::starting_after(store.latest());
-        Ok(Self(Arc::new(Inner { store, fence, clock, ids, http, vault, keys_used: Mutex::default(), tree })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            fence,
+            clock,
+            ids,
+            http,
+            vault,
+            keys_used: Mutex::default(),
+            preparer,
+            scans: Semaphore::new(search::SCANS_MAX),
+            tree,
+        })))
     }
 
     async fn configure(&self, change: Change) -> Result<(), EngineError> {
@@ -209,6 +245,18 @@ fn destination(kind: &str) -> Result<&'static dyn Destination, EngineError> {
 
 fn invalid(within: &str, errors: Vec<FieldError>) -> EngineError {
     EngineError::Invalid(errors.into_iter().map(|error| error.within(within)).collect())
+}
+
+const fn next_step(reason: InactiveReason) -> &'static str {
+    match reason {
+        InactiveReason::ManuallyInactivated => "make it active again, and ask once more",
+        InactiveReason::AuthenticationInvalid => {
+            "its credentials were refused: send settings that work, and ask once more"
+        }
+        InactiveReason::OauthAuthorizationRevoked | InactiveReason::OauthReauthorizationRequired => {
+            "its account must be connected anew, in the dashboard; then ask once more"
+        }
+    }
 }
 
 const fn connection_state(connection: &Connection) -> &'static str {

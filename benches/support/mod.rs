@@ -13,7 +13,7 @@ use actors::{
         ids::{EventId, IdSource, OrganizationId, WorkspaceId},
     },
     store::{
-        NewEvent,
+        NewEvent, Store, StoreError, Unavailable,
         embedded::{self, EmbeddedStore, journal::RealDisk},
     },
 };
@@ -24,6 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The wait of who is told to come again.
+const BUSY_WAIT: Duration = Duration::from_millis(20);
 /// Bytes of a typical payload.
 pub const PAYLOAD_BYTES: usize = 1_024;
 
@@ -81,6 +83,21 @@ pub fn open(directory: &Path) -> EmbeddedStore {
         say: Arc::new(|text| eprintln!("  {text}")),
     };
     EmbeddedStore::open(options).expect("the store opens")
+}
+
+/// Puts events into the store as fast as it takes them: where the index does not keep up, they wait.
+pub async fn append(store: &EmbeddedStore, mut news: Vec<NewEvent>) {
+    while !news.is_empty() {
+        let answers = store.append_events(store.fence(), news.clone()).await;
+        let mut refused = answers.into_iter().map(|answer| match answer {
+            Err(StoreError::Unavailable(Unavailable::Busy)) => true,
+            answer => answer.map(|_| false).expect("it is accepted"),
+        });
+        news.retain(|_| refused.next() == Some(true));
+        if !news.is_empty() {
+            tokio::time::sleep(BUSY_WAIT).await;
+        }
+    }
 }
 
 /// A line of results: what, how much, and the bound it is compared with.

@@ -179,6 +179,12 @@ pub(super) async fn found(app: &App, caller: &Caller, id: Uuid) -> Result<Connec
     found.ok_or_else(|| ApiError::not_found("connection"))
 }
 
+/// The same, as the engine asks for it.
+pub(super) async fn place(app: &App, caller: &Caller, id: Uuid) -> Result<(Scope, ConnectionId), ApiError> {
+    let Connection { id, workspace_id, .. } = found(app, caller, id).await?.connection;
+    Ok((Scope::Workspace(workspace_id), id))
+}
+
 pub(super) async fn replace(
     state: State<App>,
     caller: Caller,
@@ -231,8 +237,8 @@ async fn change(
     Ids([id]): Ids<1>,
     patch: ConnectionPatch,
 ) -> Result<Response, ApiError> {
-    let Connection { id, workspace_id, .. } = found(&app, &caller, id).await?.connection;
-    let changed = app.engine.update_connection(Scope::Workspace(workspace_id), id, patch).await?;
+    let (scope, id) = place(&app, &caller, id).await?;
+    let changed = app.engine.update_connection(scope, id, patch).await?;
     Ok(respond(StatusCode::OK, &ConnectionJson::from(changed)))
 }
 
@@ -242,9 +248,8 @@ pub(super) async fn delete(
     Ids([id]): Ids<1>,
     OptionalJson(form): OptionalJson<DeleteForm>,
 ) -> Result<Response, ApiError> {
-    let Connection { id, workspace_id, .. } = found(&app, &caller, id).await?.connection;
-    let force = form.force_delete.unwrap_or(false);
-    let deleted = app.engine.delete_connection(Scope::Workspace(workspace_id), id, force).await?;
+    let (scope, id) = place(&app, &caller, id).await?;
+    let deleted = app.engine.delete_connection(scope, id, form.force_delete.unwrap_or(false)).await?;
     #[derive(Serialize)]
     struct Deleted {
         id: ConnectionId,

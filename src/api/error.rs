@@ -62,6 +62,14 @@ impl ApiError {
         Self::invalid(vec![FieldError::new(param, msg)])
     }
 
+    /// The same as 422, where it is about fields: for operations that declare no 400.
+    pub fn of_meaning(mut self) -> Self {
+        if self.status == StatusCode::BAD_REQUEST && self.data.iter().any(|field| field.param != "body") {
+            self.status = StatusCode::UNPROCESSABLE_ENTITY;
+        }
+        self
+    }
+
     /// 401, with the same text whatever was wrong.
     pub fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "invalid or missing credentials")
@@ -143,6 +151,8 @@ impl From<EngineError> for ApiError {
     fn from(err: EngineError) -> Self {
         match err {
             EngineError::Invalid(fields) => Self::invalid(fields),
+            EngineError::Meaningless(fields) => Self::invalid(fields).of_meaning(),
+            err @ EngineError::Inactive(_) => Self::new(StatusCode::CONFLICT, err.to_string()),
             EngineError::Refused(refusal) => refusal.into(),
             EngineError::Unavailable(reason) => reason.into(),
             EngineError::ProbeFailed(why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, why),
@@ -222,7 +232,7 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actors::domain::{event::Status, session::Over};
+    use actors::domain::{connection::InactiveReason, event::Status, session::Over};
 
     #[test]
     fn the_body_is_the_contracts() {
@@ -245,6 +255,8 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             (EngineError::Invalid(vec![]),                           400, None),
+            (EngineError::Meaningless(vec![FieldError::new("schema", "is wrong")]), 422, None),
+            (EngineError::Inactive(InactiveReason::AuthenticationInvalid), 409, None),
             (Refusal::NotFound("rule").into(),                       404, None),
             (Refusal::NameTaken("connection").into(),                409, None),
             (Refusal::DuplicateRule.into(),                          409, None),

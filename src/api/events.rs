@@ -35,7 +35,7 @@ use tokio::task::yield_now;
 
 /// What an event may have beside its payload, in bytes: three names of 255 characters, were every
 /// one of them a surrogate pair of two escapes (12 bytes), and the rest of the envelope.
-const ENVELOPE_BYTES_MAX: usize = 12 * 1024;
+pub(super) const ENVELOPE_BYTES_MAX: usize = 12 * 1024;
 
 /// Events of a bulk request that are read before others have their turn.
 const ITEMS_A_TURN: usize = 4;
@@ -47,12 +47,14 @@ const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// An accepted event: it is on disk, nothing more is known.
 #[derive(Serialize)]
-struct AcceptedJson<'e> {
+pub(super) struct AcceptedJson<'e> {
     id: EventId,
     event: &'e str,
     workspace: WorkspaceId,
     #[serde(rename = "type")]
     kind: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
     resource: &'e str,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_id: Option<&'e str>,
@@ -67,6 +69,7 @@ impl<'e> From<&'e Event> for AcceptedJson<'e> {
             event: &event.name,
             workspace: event.workspace_id,
             kind: "event",
+            test: event.id.is_test(),
             resource: &event.resource,
             resource_id: event.resource_id.as_deref(),
             created_by: &event.created_by,
@@ -330,7 +333,7 @@ fn idempotency_of_item(key: &str, index: usize, item: &[u8]) -> Idempotency {
     Idempotency { key: format!("bulk:{digits}"), fingerprint: Sha256::digest(item).into() }
 }
 
-fn take_rate(
+pub(super) fn take_rate(
     app: &App,
     workspace: WorkspaceId,
     events: u32,
@@ -344,7 +347,7 @@ fn take_rate(
     }
 }
 
-fn with_standing(mut response: Response, standing: Option<Standing>) -> Response {
+pub(super) fn with_standing(mut response: Response, standing: Option<Standing>) -> Response {
     if let Some(standing) = standing {
         let headers = response.headers_mut();
         headers.insert(RATE_LIMIT, standing.limit.into());

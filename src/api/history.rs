@@ -5,6 +5,7 @@ use super::{
     error::ApiError,
     json::{respond, respond_with},
     page::{self, Envelope, HISTORY, List, Query},
+    search::Search,
 };
 use crate::auth::Caller;
 use actors::{
@@ -15,7 +16,7 @@ use actors::{
         routing::RuleVerdict,
         timestamp::Timestamp,
     },
-    engine::{EventDetails, EventFilter, EventSummary, Page, Scope},
+    engine::{EventDetails, EventSummary, Page, Scope},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde::Serialize;
@@ -23,7 +24,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 #[derive(Serialize)]
-struct EventJson {
+pub(super) struct EventJson {
     id: EventId,
     event: String,
     workspace: WorkspaceId,
@@ -35,6 +36,9 @@ struct EventJson {
     created_by: String,
     created_at: Timestamp,
     status: Status,
+    /// Somebody tried whether it arrives. Ours.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
     total_rules: u32,
     completed_count: u32,
     failed_count: u32,
@@ -61,6 +65,7 @@ impl From<EventSummary> for EventJson {
             created_by: event.created_by,
             created_at: event.accepted_at,
             status,
+            test: event.id.is_test(),
             total_rules: tally.total,
             completed_count: tally.completed,
             failed_count: tally.failed,
@@ -242,14 +247,8 @@ async fn list_in(
 ) -> Result<Response, ApiError> {
     let place = page::place_of(scope);
     let (limit, after) = query.page(List::Events, &place, HISTORY, EventId::from_bytes)?;
-    let status = query.get("status").map(|text| {
-        let unknown = "must be pending, processing, retrying, completed, failed or canceled";
-        text.parse::<Status>().map_err(|()| ApiError::field("status", unknown))
-    });
-    let (resource, resource_id) = query.about(&caller);
-    let filter =
-        EventFilter { event: query.text("event"), resource, resource_id, status: status.transpose()? };
-    let mut page = app.engine.events(scope, filter, after, limit).await?;
+    let Search { filter, tests } = Search::of(&query, &caller)?;
+    let mut page = app.engine.search(scope, filter, tests, after, limit).await?;
     page.records.retain(|EventSummary { event, .. }| {
         sees(&caller, event) && query.asks_about(Some(&event.resource), event.resource_id.as_deref())
     });
@@ -298,13 +297,20 @@ fn splice(mut object: Vec<u8>, name: &str, value: &[u8]) -> Vec<u8> {
 /// The event of this id, if the caller may know of it.
 async fn details(app: &App, caller: &Caller, event: Uuid) -> Result<EventDetails, ApiError> {
     let found = app.engine.event(caller.scope(), EventId::from_uuid(event)).await?;
-    let found = found.filter(|found| sees(caller, &found.summary.event));
-    let mut found = found.ok_or_else(|| ApiError::not_found("event"))?;
+    let found = found.and_then(|found| shown_to(caller, found));
+    found.ok_or_else(|| ApiError::not_found("event"))
+}
+
+/// What the caller may know of an event.
+pub(super) fn shown_to(caller: &Caller, mut found: EventDetails) -> Option<EventDetails> {
+    if !sees(caller, &found.summary.event) {
+        return None;
+    }
     if caller.pair().is_some() {
         // Rules about something else are not for who is about one resource.
         found.unmatched.clear();
     }
-    Ok(found)
+    Some(found)
 }
 
 fn sees(caller: &Caller, event: &Event) -> bool {

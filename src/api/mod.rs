@@ -4,18 +4,24 @@
 //! for browsers too and so have CORS, which no other route and no other method has. There is no stack of layers:
 //! [`answer`] wraps the router in one function, since six layers cost ingest 42 % of its rate.
 
+mod accounts;
 mod connections;
 pub(crate) mod document;
 pub(crate) mod error;
 mod events;
 mod form;
 mod history;
+mod integrations;
 mod json;
 mod keys;
+mod mappings;
+mod names;
 mod ops;
 mod page;
 mod rules;
+mod search;
 mod sessions;
+mod trial;
 mod workspaces;
 
 use self::error::ApiError;
@@ -79,6 +85,14 @@ fn routes() -> Router<App> {
         .route("/workspaces/{workspace}/connections",            ask(Read, Connections, get(connections::list_of_workspace)))
         .route("/workspaces/{workspace}/rules",                  ask(Read, Rules, get(rules::list_of_workspace)))
         .route("/workspaces/{workspace}/events",                 ask(Read, Events, get(history::list_of_workspace)))
+        .route("/workspaces/{workspace}/event-types",            ask(Read, Catalogue, get(names::event_types)))
+        .route("/workspaces/{workspace}/event-types/{key}",      ask(Write, Workspaces, put(names::save_event_type)))
+        .route("/workspaces/{workspace}/resources",              ask(Read, Catalogue, get(names::resources)))
+        .route("/workspaces/{workspace}/resources/{key}",        ask(Write, Workspaces, put(names::save_resource)))
+        .route("/workspaces/{workspace}/events/export",          ask(Read, Events, get(search::export)))
+        .route("/workspaces/{workspace}/rules/preview",          ask(Payload, Events, post(trial::preview)))
+        .route("/workspaces/{workspace}/events/test",            ask(Write, Rules, post(trial::all_rules)))
+        .route("/workspaces/{workspace}/rules/{rule}/test",      ask(Write, Rules, post(trial::one_rule)))
         .route("/connections", each([
             ask(Read,     Workspaces,   get(connections::list)),
             ask(Write,    Connections,  post(connections::create)),
@@ -89,6 +103,13 @@ fn routes() -> Router<App> {
         ]))
         .route("/connections/{connection}/pause",  ask(Write, Connections, post(connections::pause)))
         .route("/connections/{connection}/resume", ask(Write, Connections, post(connections::resume)))
+        .route("/connections/{connection}/actions", ask(Read, Connections, get(accounts::actions)))
+        .route("/connections/{connection}/fields",  ask(Read, Connections, get(accounts::fields)))
+        .route("/connections/{connection}/mappings/default", each([
+            ask(Read,     Connections,  get(mappings::get)),
+            ask(Write,    Connections,  put(mappings::save)),
+        ]))
+        .route("/integrations",                     ask(Read, Catalogue, get(integrations::list)))
         .route("/rules", each([
             ask(Read,     Workspaces,   get(rules::list)),
             ask(Write,    Rules,        post(rules::create)),
@@ -117,7 +138,7 @@ fn routes() -> Router<App> {
         .route("/sessions/{session}",         ask(Sessions, Workspaces, delete(sessions::revoke)))
         .route("/sessions/{session}/refresh", ask(Sessions, Workspaces, post(sessions::refresh)))
         .route("/keys",                       ask(Keys, Organization, get(keys::list).post(keys::create)))
-        .route("/keys/{key}",                 ask(Keys, Organization, delete(keys::revoke)));
+        .route("/keys/{access_key}",          ask(Keys, Organization, delete(keys::revoke)));
     Router::new()
         .nest("/api/v1", v1)
         .route("/healthz", get(ops::healthz))

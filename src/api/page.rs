@@ -37,6 +37,7 @@ pub enum List {
     Attempts,
     Sessions,
     Keys,
+    Integrations,
 }
 
 /// The query string. What nobody asks for is ignored; of a name that comes twice the first counts.
@@ -60,6 +61,12 @@ impl Query {
     /// The value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All parameters whose name begins so.
+    pub fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let named = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        named.filter(move |(name, _)| name.starts_with(prefix))
     }
 
     /// The value of a parameter, as a filter has it.

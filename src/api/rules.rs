@@ -111,7 +111,7 @@ pub(super) struct PatchForm {
 }
 
 /// What is there must be of its form; what is absent is not asked for.
-fn check(
+pub(super) fn check(
     event: Option<&str>,
     resource: Option<&str>,
     resource_id: Option<&str>,
@@ -211,7 +211,7 @@ pub(super) async fn get(
 }
 
 /// The rule of this id, if the caller may know of it.
-async fn found(app: &App, caller: &Caller, id: Uuid) -> Result<Rule, ApiError> {
+pub(super) async fn found(app: &App, caller: &Caller, id: Uuid) -> Result<Rule, ApiError> {
     let found = app.engine.rule(caller.scope(), RuleId::from_uuid(id)).await?;
     found.filter(|rule| sees(caller, rule)).ok_or_else(|| ApiError::not_found("rule"))
 }
@@ -221,7 +221,11 @@ fn sees(caller: &Caller, rule: &Rule) -> bool {
 }
 
 /// Refuses a resource that is not the one the caller is about.
-fn check_pair(caller: &Caller, resource: Option<&str>, resource_id: Option<&str>) -> Result<(), ApiError> {
+pub(super) fn check_pair(
+    caller: &Caller,
+    resource: Option<&str>,
+    resource_id: Option<&str>,
+) -> Result<(), ApiError> {
     let Some((ours, our_id)) = caller.pair() else { return Ok(()) };
     let msg = "is not the session's; leave it out";
     Fields::default()

@@ -19,13 +19,14 @@ pub enum For {
 }
 use For::{Anybody, Machine, Sender};
 
-/// What a route asks of a session: something about connections, rules or events. `NONE`: it is for no session.
+/// What a route asks of a session: something about connections, rules, events or names. `NONE`: it is for no session.
 type Of = Option<(char, char)>;
 const NONE: Of = None;
 const CONNECTIONS_READ: Of = Some(('c', 'r'));
 const CONNECTIONS_WRITE: Of = Some(('c', 'w'));
 const RULES_READ: Of = Some(('r', 'r'));
 const RULES_WRITE: Of = Some(('r', 'w'));
+pub const CATALOGUE: Of = Some(('n', 'r'));
 const EVENTS_READ: Of = Some(('e', 'r'));
 const EVENTS_WRITE: Of = Some(('e', 'w'));
 const PAYLOAD: Of = Some(('e', 'p'));
@@ -33,7 +34,7 @@ const PAYLOAD: Of = Some(('e', 'p'));
 /// Every route there is, whom it answers, and what it asks of a session. A new one fails
 /// [`the_list_is_complete`] until it is here, and so is asked by strangers and by every kind of session.
 #[rustfmt::skip]
-pub const ROUTES: [(&str, &str, For, Of); 44] = [
+pub const ROUTES: [(&str, &str, For, Of); 57] = [
     ("GET",      "/workspaces",                                                       Machine,  NONE),
     ("POST",     "/workspaces",                                                       Machine,  NONE),
     ("GET",      "/workspaces/{workspace}",                                           Machine,  NONE),
@@ -42,6 +43,14 @@ pub const ROUTES: [(&str, &str, For, Of); 44] = [
     ("GET",      "/workspaces/{workspace}/connections",                               Machine,  CONNECTIONS_READ),
     ("GET",      "/workspaces/{workspace}/rules",                                     Machine,  RULES_READ),
     ("GET",      "/workspaces/{workspace}/events",                                    Machine,  EVENTS_READ),
+    ("GET",      "/workspaces/{workspace}/event-types",                                               Machine,  CATALOGUE),
+    ("PUT",      "/workspaces/{workspace}/event-types/{key}",                                         Machine,  NONE),
+    ("GET",      "/workspaces/{workspace}/resources",                                                 Machine,  CATALOGUE),
+    ("PUT",      "/workspaces/{workspace}/resources/{key}",                                           Machine,  NONE),
+    ("GET",      "/workspaces/{workspace}/events/export",                                             Machine,  EVENTS_READ),
+    ("POST",     "/workspaces/{workspace}/rules/preview",                                             Machine,  PAYLOAD),
+    ("POST",     "/workspaces/{workspace}/events/test",                                               Machine,  RULES_WRITE),
+    ("POST",     "/workspaces/{workspace}/rules/{rule}/test",                                         Machine,  RULES_WRITE),
     ("GET",      "/connections",                                                      Machine,  NONE),
     ("POST",     "/connections",                                                      Machine,  CONNECTIONS_WRITE),
     ("GET",      "/connections/{connection}",                                         Machine,  CONNECTIONS_READ),
@@ -50,6 +59,11 @@ pub const ROUTES: [(&str, &str, For, Of); 44] = [
     ("DELETE",   "/connections/{connection}",                                         Machine,  CONNECTIONS_WRITE),
     ("POST",     "/connections/{connection}/pause",                                   Machine,  CONNECTIONS_WRITE),
     ("POST",     "/connections/{connection}/resume",                                  Machine,  CONNECTIONS_WRITE),
+    ("GET",      "/connections/{connection}/actions",                                                 Machine,  CONNECTIONS_READ),
+    ("GET",      "/connections/{connection}/fields",                                                  Machine,  CONNECTIONS_READ),
+    ("GET",      "/connections/{connection}/mappings/default",                                        Machine,  CONNECTIONS_READ),
+    ("PUT",      "/connections/{connection}/mappings/default",                                        Machine,  CONNECTIONS_WRITE),
+    ("GET",      "/integrations",                                                                     Machine,  CATALOGUE),
     ("GET",      "/rules",                                                            Machine,  NONE),
     ("POST",     "/rules",                                                            Machine,  RULES_WRITE),
     ("GET",      "/rules/{rule}",                                                     Machine,  RULES_READ),
@@ -74,7 +88,7 @@ pub const ROUTES: [(&str, &str, For, Of); 44] = [
     ("POST",     "/sessions/{session}/refresh",                                       Machine,  NONE),
     ("GET",      "/keys",                                                             Machine,  NONE),
     ("POST",     "/keys",                                                             Machine,  NONE),
-    ("DELETE",   "/keys/{key}",                                                       Machine,  NONE),
+    ("DELETE",   "/keys/{access_key}",                                                Machine,  NONE),
     ("GET",      "/healthz",                                                          Anybody,  NONE),
     ("GET",      "/readyz",                                                           Anybody,  NONE),
     ("GET",      "/metrics",                                                          Anybody,  NONE),
@@ -132,12 +146,13 @@ impl World {
         let made = weft.post("/keys", json!({ "name": "second" })).await.answered(201, "a key");
         let ids = BTreeMap::from([
             ("session", session),
-            ("key", text(&made["key"]["access_key"])),
+            ("access_key", text(&made["key"]["access_key"])),
             ("workspace", weft.workspace.clone()),
             ("connection", connection),
             ("rule", rule),
             ("event", event),
             ("attempt", attempt),
+            ("key", "stolen".to_owned()),
         ]);
         Self { weft, ids, _receiver: receiver }
     }
@@ -171,6 +186,10 @@ impl World {
             ("PUT" | "PATCH", "/connections/{connection}") => {
                 json!({ "name": "Stolen", "metadata": metadata })
             }
+            ("PUT", "/connections/{connection}/mappings/default") => {
+                json!({ "schema": { "schema_version": 1, "fields": [] } })
+            }
+            ("PUT", _) if path.ends_with("/{key}") => json!({ "label": "Stolen" }),
             ("DELETE", "/connections/{connection}") => json!({ "force_delete": true }),
             ("POST", "/rules") => {
                 json!({ "workspace": workspace, "connection": connection, "event": "*", "metadata": { "action": "send_webhook" } })
@@ -178,6 +197,8 @@ impl World {
             ("POST", "/sessions") => json!({ "workspace_id": workspace }),
             ("POST", "/keys") => json!({ "name": "Stolen" }),
             ("PATCH", "/rules/{rule}") => json!({ "event": "*" }),
+            ("POST", "/workspaces/{workspace}/rules/preview") => json!({ "event": "*" }),
+            ("POST", "/workspaces/{workspace}/events/test") => json!({ "event": "a.b" }),
             ("POST", "/events") => event,
             ("POST", "/events/bulk") => json!([event]),
             _ => return None,
@@ -213,7 +234,7 @@ impl World {
                 assert_eq!(answer.status, 200, "{path}: {}", answer.text);
                 let mut shown = answer.body;
                 // Looking is using.
-                for record in shown["records"].as_array_mut().into_iter().flatten() {
+                for record in shown.get_mut("records").and_then(Value::as_array_mut).into_iter().flatten() {
                     record.as_object_mut().expect("a record").remove("last_used_at");
                 }
                 seen.push(shown);
@@ -322,6 +343,8 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                     assert_eq!(listed[0]["access_key"], stranger.access_key, "{why}");
                 }
                 ("GET", "/sessions") => foreign.refused(404, "workspace not found", &why),
+                // The same for everybody: what this server can connect to.
+                ("GET", "/integrations") => assert_eq!(foreign.status, 200, "{why}"),
                 ("GET", _) => {
                     let listed = ids(&foreign.body);
                     assert_eq!(foreign.status, 200, "{why}");
@@ -376,7 +399,7 @@ async fn what_is_no_id_names_nothing() {
             continue;
         }
         let body = world.body(method, path);
-        for name in ["workspace", "connection", "rule", "event", "attempt", "session", "key"] {
+        for name in ["workspace", "connection", "rule", "event", "attempt", "session", "access_key"] {
             let there = format!("{{{name}}}");
             let Some(id) = path.contains(&there).then(|| &world.ids[name]) else { continue };
             #[rustfmt::skip]

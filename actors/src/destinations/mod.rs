@@ -5,16 +5,18 @@
 //! of actors and stores: when to try again is decided elsewhere, from the [`Report`].
 
 pub mod answer;
+pub mod live;
 pub mod outgoing;
 pub mod spec;
 pub mod webhook;
 
 pub use crate::domain::field::FieldError;
 use crate::{
-    domain::{delivery::Report, timestamp::Timestamp},
+    domain::{catalog::CatalogField, delivery::Report, timestamp::Timestamp},
     transport::{Http, address::AddressPolicy},
 };
 use async_trait::async_trait;
+use live::Item;
 use outgoing::Outgoing;
 use serde_json::{Map, Value};
 use spec::Spec;
@@ -88,6 +90,18 @@ pub trait Destination: Send + Sync {
 pub trait Prepared: Send + Sync {
     /// One attempt. Takes no longer than `out.timeout`, and never fails otherwise than by its report.
     async fn deliver(&self, out: &Outgoing<'_>, http: &Http) -> Report;
+
+    /// What there is to pick from by now: the lists, channels, … of the account. `key` is that of an
+    /// [`Input`](spec::Input). The error is one sentence for a person.
+    async fn items(&self, _key: &str, _http: &Http, _timeout: Duration) -> Result<Vec<Item>, String> {
+        Ok(Vec::new())
+    }
+
+    /// The fields that a mapping can fill, in the service's order. Empty: it takes no mapped fields.
+    /// The error is one sentence for a person.
+    async fn fields(&self, _http: &Http, _timeout: Duration) -> Result<Vec<CatalogField>, String> {
+        Ok(Vec::new())
+    }
 }
 
 fn mask_fields(spec: &Spec, settings: &Map<String, Value>) -> Map<String, Value> {

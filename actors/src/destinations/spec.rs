@@ -135,6 +135,22 @@ pub enum InputKind {
     Text { several_lines: bool, placeholder: Option<&'static str> },
 }
 
+impl Input {
+    /// Where it is kept in the rule's metadata: one place, or two.
+    pub fn kept_in(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let option = match self.kind {
+            InputKind::PickOption { field } => Some(field),
+            InputKind::Pick | InputKind::Text { .. } => None,
+        };
+        [Some(self.field), option].into_iter().flatten()
+    }
+
+    /// Whether it is picked from what the account has.
+    pub const fn is_live(&self) -> bool {
+        matches!(self.kind, InputKind::Pick | InputKind::PickOption { .. })
+    }
+}
+
 impl Spec {
     /// The settings that hold one secret text each.
     pub fn secret_fields(&self) -> impl Iterator<Item = &'static Field> {
@@ -157,13 +173,8 @@ impl Spec {
             let value = metadata.get(field).unwrap_or(&Value::Null);
             value.is_null() || value.as_str().is_some_and(str::is_empty)
         };
-        let missing = action.inputs.iter().filter(|input| input.required).flat_map(|input| {
-            let option = match input.kind {
-                InputKind::PickOption { field } => Some(field),
-                InputKind::Pick | InputKind::Text { .. } => None,
-            };
-            [Some(input.field), option].into_iter().flatten().filter(|field| is_missing(field))
-        });
+        let required = action.inputs.iter().filter(|input| input.required);
+        let missing = required.flat_map(Input::kept_in).filter(|field| is_missing(field));
         let errors: Vec<FieldError> = missing.map(|field| FieldError::new(field, "is required")).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }

@@ -66,6 +66,14 @@ ids! {
     AttemptId
     /// What an embedded page acts under. On the wire `sess_` goes before it.
     SessionId
+    /// The fields of a connection's account, as they were listed.
+    CatalogId
+    /// A connection's mapping, the same in all its versions.
+    MappingId
+    /// One version of a mapping.
+    MappingVersionId
+    /// A name that events bear.
+    NameId
 }
 
 impl OrganizationId {
@@ -76,10 +84,26 @@ impl OrganizationId {
 }
 
 impl EventId {
+    /// The same id as that of a test: UUID version 8, where all other events have 7. It sorts by time all the
+    /// same, and whoever sees the id knows, without anything being looked up.
+    pub fn of_test(uuid: Uuid) -> Self {
+        Self(uuid::Builder::from_bytes(uuid.into_bytes()).with_version(uuid::Version::Custom).into_uuid())
+    }
+
+    /// Whether the event was made by [`Self::of_test`]: somebody tried whether it arrives.
+    pub fn is_test(self) -> bool {
+        self.0.get_version_num() == uuid::Version::Custom as usize
+    }
+
     /// When the event was accepted, to the millisecond, as far as the id tells.
     pub fn time(self) -> Timestamp {
         let b = self.0.as_bytes();
         Timestamp::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]])
+    }
+
+    /// The id right after this one; none after the last.
+    pub fn next(self) -> Option<Self> {
+        self.0.as_u128().checked_add(1).map(|next| Self(Uuid::from_u128(next)))
     }
 
     /// The smallest id an event accepted at `moment` can have: a bound for scans.
@@ -113,6 +137,35 @@ impl AttemptId {
     /// The `number`-th attempt (from 1) at this delivery.
     pub fn of(delivery: DeliveryId, number: u32) -> Self {
         Self(derived(b"attempt", delivery.as_bytes(), delivery.as_bytes(), &number.to_be_bytes()))
+    }
+}
+
+impl CatalogId {
+    /// A connection's one catalog, however often it is read anew.
+    pub fn of(connection: ConnectionId) -> Self {
+        Self(derived(b"catalog", connection.as_bytes(), connection.as_bytes(), &[]))
+    }
+}
+
+impl MappingId {
+    /// A connection's default mapping.
+    pub fn of(connection: ConnectionId) -> Self {
+        Self(derived(b"mapping", connection.as_bytes(), connection.as_bytes(), &[]))
+    }
+}
+
+impl MappingVersionId {
+    /// The `version`-th version of this mapping.
+    pub fn of(mapping: MappingId, version: u64) -> Self {
+        Self(derived(b"mapping version", mapping.as_bytes(), mapping.as_bytes(), &version.to_be_bytes()))
+    }
+}
+
+impl NameId {
+    /// The one id of this name, also of one that was never written down.
+    pub fn of(workspace: WorkspaceId, kind: u8, key: &str) -> Self {
+        let part = [&[kind], key.as_bytes()].concat();
+        Self(derived(b"name", workspace.as_bytes(), workspace.as_bytes(), &part))
     }
 }
 
@@ -196,6 +249,16 @@ mod tests {
         let id = EventId::from_uuid(IdSource::default().next(now));
         assert_eq!(id.time(), now);
         assert!(EventId::first_at(now) <= id && id < EventId::first_at(Timestamp(now.0 + 1)));
+    }
+
+    #[test]
+    fn a_tests_id_says_so_and_sorts_by_time() {
+        let source = IdSource::default();
+        let ids = [1_000, 1_001, 1_002].map(|now| source.next(Timestamp(now)));
+        let [before, test, after] =
+            [EventId::from_uuid(ids[0]), EventId::of_test(ids[1]), EventId::from_uuid(ids[2])];
+        assert_eq!([before, test, after].map(EventId::is_test), [false, true, false]);
+        assert!(before < test && test < after && test.time() == Timestamp(1_001));
     }
 
     #[test]

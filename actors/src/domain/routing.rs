@@ -81,6 +81,18 @@ impl RuleSet {
         set
     }
 
+    /// One of the rules alone, if it is there.
+    pub fn only(&self, id: RuleId) -> Self {
+        let is_it = |entry: &&Entry| entry.rule().id == id;
+        let by_name = self.by_name.iter().filter_map(|(name, entries)| {
+            entries.iter().find(is_it).map(|entry| (name.clone(), vec![entry.clone()]))
+        });
+        let by_name: HashMap<_, _> = by_name.collect();
+        let patterns: Vec<_> = self.patterns.iter().filter(is_it).cloned().collect();
+        let kept = by_name.values().flatten().chain(&patterns);
+        Self { matches: kept.map(|entry| entry.rule().matches()).sum(), by_name, patterns }
+    }
+
     /// Whether an event may have to be searched with regular expressions, which takes its time.
     pub const fn has_matches(&self) -> bool {
         self.matches > 0
@@ -260,6 +272,12 @@ mod tests {
             assert!(reasons[&rule.id].contains(why), "{:?} should say {why}", reasons[&rule.id]);
         }
         assert_eq!(reasons.len(), 5, "rules of other names say nothing");
+        for (rule, why) in &rules {
+            let alone = set.only(rule.id).route(&event("a.b", "user", Some("1")), br#"{"plan":"free"}"#);
+            let matched = alone.matched.iter().map(|it| it.rule.id);
+            let heard: Vec<_> = matched.chain(alone.unmatched.iter().map(|it| it.rule_id)).collect();
+            assert_eq!(heard, [rule.id], "{why:?}, alone");
+        }
     }
 
     /// I8: a number of any size keeps its value for rules, too, and has no say where none asks for it.

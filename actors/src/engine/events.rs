@@ -33,7 +33,6 @@ impl Engine {
     pub async fn ingest(&self, requests: Vec<IngestRequest>) -> Vec<Result<Event, EngineError>> {
         let inner = &self.0;
         let now = inner.clock.now();
-        let mut events = Vec::with_capacity(requests.len());
         let mut news = Vec::with_capacity(requests.len());
         for request in requests {
             let event = Event {
@@ -46,9 +45,14 @@ impl Engine {
                 created_by: request.created_by,
                 accepted_at: now,
             };
-            events.push(event.clone());
             news.push(NewEvent { event, payload: request.payload, idempotency: request.idempotency });
         }
+        self.accept(news).await
+    }
+
+    /// Puts events on disk and wakes who routes them, whether or not anybody waits for the answer.
+    pub(super) async fn accept(&self, news: Vec<NewEvent>) -> Vec<Result<Event, EngineError>> {
+        let events: Vec<_> = news.iter().map(|new| new.event.clone()).collect();
         let engine = self.clone();
         let appended = SeenThrough::new(async move {
             let inner = &engine.0;

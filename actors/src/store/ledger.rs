@@ -294,6 +294,14 @@ impl<L: Log> Store for Ledger<L> {
         Ok(page)
     }
 
+    async fn tested_rule(
+        &self,
+        workspace: WorkspaceId,
+        event: EventId,
+    ) -> Result<Option<RuleId>, StoreError> {
+        self.state.read().tested_rule(workspace, event)
+    }
+
     async fn rules_as_of(&self, workspace: WorkspaceId, sequence: u64) -> Result<RulesAsOf, StoreError> {
         self.state.read().rules_as_of(workspace, sequence)
     }
@@ -468,6 +476,37 @@ impl<L: Log> Store for Ledger<L> {
         self.read(move |state| state.events(scope, &filter, after, limit)).await
     }
 
+    async fn events_with_payloads(
+        &self,
+        scope: Scope,
+        filter: EventFilter,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Page<(EventSummary, Option<Bytes>), EventId>, StoreError> {
+        let look = move |state: &State<L::View>| {
+            let page = state.events(scope, &filter, after, limit)?;
+            let (mut summaries, mut stored) = (Vec::new(), Vec::new());
+            for summary in page.records {
+                let Event { workspace_id, id, .. } = summary.event;
+                if let Some(found) = state.stored_event(workspace_id, id)? {
+                    summaries.push(summary);
+                    stored.push(found);
+                }
+            }
+            Ok((summaries, stored, page.next))
+        };
+        let (summaries, stored, next) = self.read(look).await?;
+        let mut records = Vec::with_capacity(summaries.len());
+        for (summary, payload) in summaries.into_iter().zip(self.payloads_of(&stored).await) {
+            records.push(match payload {
+                Ok(payload) => (summary, payload),
+                Err(StoreError::Refused(Refusal::PayloadLost)) => (summary, None),
+                Err(err) => return Err(err),
+            });
+        }
+        Ok(Page { records, next })
+    }
+
     async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, StoreError> {
         self.state.read().row(&keys::organization(id))
     }
@@ -563,6 +602,20 @@ impl<L: Log> Store for Ledger<L> {
         Ok(Page { records: page.records, next: page.next.map(ConnectionId::from_bytes) })
     }
 
+    async fn catalog(&self, scope: Scope, connection: ConnectionId) -> Result<Option<Catalog>, StoreError> {
+        let found: Option<Catalog> = self.state.read().row(&keys::catalog(connection))?;
+        Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))
+    }
+
+    async fn mapping(
+        &self,
+        scope: Scope,
+        connection: ConnectionId,
+    ) -> Result<Option<DefaultMapping>, StoreError> {
+        let found: Option<DefaultMapping> = self.state.read().row(&keys::mapping(connection))?;
+        Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))
+    }
+
     async fn rule(&self, scope: Scope, id: RuleId) -> Result<Option<Rule>, StoreError> {
         let found: Option<Rule> = self.state.read().row(&keys::rule(id))?;
         Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))
@@ -592,6 +645,10 @@ impl<L: Log> Store for Ledger<L> {
         });
         let page = page.await?;
         Ok(Page { records: page.records, next: page.next.map(RuleId::from_bytes) })
+    }
+
+    async fn names(&self, workspace: WorkspaceId, kind: NameKind) -> Result<Vec<Name>, StoreError> {
+        self.read(move |state| state.names(workspace, kind)).await
     }
 
     async fn queue_reports(

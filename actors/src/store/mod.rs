@@ -12,11 +12,14 @@ pub mod memory;
 mod state;
 
 use crate::domain::{
+    catalog::Catalog,
     connection::Connection,
     delivery::{Delivery, Next, Outcome, ResponseDetails},
     event::{Event, Status, Tally},
     ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, SessionId, WorkspaceId},
     key::{MachineKey, PublishableKey},
+    mapping::DefaultMapping,
+    names::{Name, NameKind},
     routing::RuleVerdict,
     rule::Rule,
     session::{Over, Session},
@@ -181,6 +184,18 @@ pub enum Change {
     DeleteMachineKey(String),
     /// A workspace as it is stored, and the publishable key that takes the place of its own; that is among the older ones.
     RotatePublishableKey(Box<(Workspace, PublishableKey)>),
+    /// `version` must be one more than the stored one, which is 0 where there is none.
+    SaveCatalog(Catalog),
+    /// `version` must be one more than the stored one, or than that of a generated one where there is none.
+    SaveMapping(DefaultMapping),
+    /// Says something of a name, or of one that was not there.
+    SaveName(Name),
+    /// The test event of this id, which comes next, is to meet this rule alone.
+    TestOne {
+        workspace_id: WorkspaceId,
+        event_id: EventId,
+        rule_id: RuleId,
+    },
 }
 
 /// An accepted event that no rule has judged yet.
@@ -332,6 +347,61 @@ pub struct EventFilter {
     pub resource: Option<String>,
     pub resource_id: Option<String>,
     pub status: Option<Status>,
+    pub id: Option<EventId>,
+    /// Accepted then or later, as the id tells.
+    pub since: Option<Timestamp>,
+    /// Accepted before, as the id tells.
+    pub until: Option<Timestamp>,
+    /// There is one delivery for which all of these hold.
+    pub delivery: DeliveryFilter,
+}
+
+/// Which deliveries an event must have one of; absent means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    pub rule: Option<RuleId>,
+    pub connection: Option<ConnectionId>,
+    /// What its last attempt led to.
+    pub outcome: Option<Outcome>,
+}
+
+impl DeliveryFilter {
+    /// Whether it asks for nothing.
+    pub fn is_any(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a delivery is one of those.
+    pub fn passes(&self, delivery: &Delivery) -> bool {
+        let last = delivery.attempts.last().map(|attempt| attempt.outcome);
+        self.rule.is_none_or(|rule| rule == delivery.rule_id)
+            && self.connection.is_none_or(|connection| connection == delivery.connection_id)
+            && self.outcome.is_none_or(|outcome| Some(outcome) == last)
+    }
+}
+
+impl EventFilter {
+    /// Whether an event passes, leaving aside its status and deliveries.
+    pub fn passes(&self, event: &Event) -> bool {
+        let Self { event: name, resource, resource_id, id, .. } = self;
+        name.as_ref().is_none_or(|name| *name == event.name)
+            && resource.as_ref().is_none_or(|resource| *resource == event.resource)
+            && resource_id.as_ref().is_none_or(|id| Some(id) == event.resource_id.as_ref())
+            && id.is_none_or(|id| id == event.id)
+            && self.oldest().is_none_or(|oldest| event.id >= oldest)
+            && self.newest_before().is_none_or(|before| event.id < before)
+    }
+
+    /// No event before this one passes.
+    pub fn oldest(&self) -> Option<EventId> {
+        self.since.map(EventId::first_at).max(self.id)
+    }
+
+    /// No event from this one on passes.
+    pub fn newest_before(&self) -> Option<EventId> {
+        let ids = [self.until.map(EventId::first_at), self.id.and_then(EventId::next)];
+        ids.into_iter().flatten().min()
+    }
 }
 
 /// A page of a list, and where the next one starts if there is one.
@@ -431,11 +501,15 @@ pub trait Store: Send + Sync + 'static {
     /// Events to route, oldest first.
     async fn unrouted(&self, workspace: WorkspaceId, limit: usize) -> Result<UnroutedPage, StoreError>;
 
+    /// The only rule that an unrouted test event is to meet, if it was made for one.
+    async fn tested_rule(&self, workspace: WorkspaceId, event: EventId)
+    -> Result<Option<RuleId>, StoreError>;
+
     /// The workspace's rules as they stood when `sequence` was given out.
     async fn rules_as_of(&self, workspace: WorkspaceId, sequence: u64) -> Result<RulesAsOf, StoreError>;
 
     /// Remembers what was routed and queues the deliveries, all or nothing per event. An event
-    /// that is routed already is left as it is.
+    /// that is routed already is left as it is. Names not known yet are registered with it.
     async fn record_routing(
         &self,
         fence: Fence,
@@ -541,6 +615,15 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<EventSummary, EventId>, StoreError>;
 
+    /// The same with their payloads; of one that cannot be read any more, none.
+    async fn events_with_payloads(
+        &self,
+        scope: Scope,
+        filter: EventFilter,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Page<(EventSummary, Option<Bytes>), EventId>, StoreError>;
+
     /// An organization.
     async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, StoreError>;
 
@@ -602,6 +685,16 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<Connection, ConnectionId>, StoreError>;
 
+    /// The catalog of a connection, if it was ever read.
+    async fn catalog(&self, scope: Scope, connection: ConnectionId) -> Result<Option<Catalog>, StoreError>;
+
+    /// The default mapping of a connection, if one was saved.
+    async fn mapping(
+        &self,
+        scope: Scope,
+        connection: ConnectionId,
+    ) -> Result<Option<DefaultMapping>, StoreError>;
+
     /// A rule.
     async fn rule(&self, scope: Scope, id: RuleId) -> Result<Option<Rule>, StoreError>;
 
@@ -613,6 +706,9 @@ pub trait Store: Send + Sync + 'static {
         after: Option<RuleId>,
         limit: usize,
     ) -> Result<Page<Rule, RuleId>, StoreError>;
+
+    /// The names of a kind that a workspace has written down, in no order.
+    async fn names(&self, workspace: WorkspaceId, kind: NameKind) -> Result<Vec<Name>, StoreError>;
 
     /// Connections that have deliveries waiting, after `after`.
     async fn queue_reports(

@@ -10,6 +10,7 @@
 use super::{Context, Faults, WINDOW, children::Bell, named, workspace};
 use crate::{
     domain::{
+        event::Event,
         ids::{ConnectionId, EventId, WorkspaceId},
         routing::{Routing, RuleSet},
     },
@@ -120,7 +121,7 @@ impl State {
             routed.push(self.as_routed(unrouted.event.id, routing));
         }
         for Unreadable { sequence, event } in &page.unreadable {
-            let routing = self.rules_at(*sequence, page.rules_changed_at).await?.route_unread(event);
+            let routing = self.rules_for(event, *sequence, page.rules_changed_at).await?.route_unread(event);
             touched.extend(routing.matched.iter().map(|matched| matched.rule.connection_id));
             routed.push(self.as_routed(event.id, routing));
         }
@@ -153,12 +154,27 @@ impl State {
     /// Judges one event by the rules it met.
     async fn judge(&mut self, unrouted: &Unrouted, changed_at: u64) -> Result<Routing, ActorProcessingErr> {
         let ctx = self.ctx.clone();
-        let rules = self.rules_at(unrouted.sequence, changed_at).await?;
+        let rules = self.rules_for(&unrouted.event, unrouted.sequence, changed_at).await?;
         if !rules.has_matches() {
-            return Ok(judge(rules, unrouted, &ctx.faults));
+            return Ok(judge(&rules, unrouted, &ctx.faults));
         }
-        let (rules, unrouted) = (rules.clone(), unrouted.clone());
+        let unrouted = unrouted.clone();
         Ok(spawn_blocking(move || judge(&rules, &unrouted, &ctx.faults)).await?)
+    }
+
+    /// The rules that an event meets: those in force at its sequence, or of these the one it is to test.
+    async fn rules_for(
+        &mut self,
+        event: &Event,
+        sequence: u64,
+        changed_at: u64,
+    ) -> Result<Arc<RuleSet>, ActorProcessingErr> {
+        let tested = match event.id.is_test() {
+            true => self.ctx.store.tested_rule(self.workspace_id, event.id).await?,
+            false => None,
+        };
+        let rules = self.rules_at(sequence, changed_at).await?;
+        Ok(tested.map_or_else(|| rules.clone(), |rule| Arc::new(rules.only(rule))))
     }
 
     /// The rules in force at a sequence.

@@ -56,6 +56,7 @@
 
 mod apply;
 mod generated;
+mod kept;
 #[cfg(test)]
 mod laws;
 mod moment;
@@ -67,6 +68,7 @@ mod transform;
 
 pub use apply::{Applied, Failure, Fields, WORK_BYTES_MAX, Warning};
 pub use generated::generated;
+pub use kept::{DefaultMapping, GENERATED_VERSION};
 pub use parse::ERRORS_MAX;
 pub use schema::{
     DEFAULT_CHARS_MAX, DEST_CHARS_MAX, FIELDS_MAX, LITERAL_CHARS_MAX, META_NAME_CHARS_MAX, MappedField, Meta,

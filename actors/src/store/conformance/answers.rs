@@ -65,7 +65,7 @@ impl Model {
 
     /// See [`Store::events`]: all pages as one.
     pub fn events(&self, scope: Scope, filter: &EventFilter) -> Vec<EventSummary> {
-        let EventFilter { event: name, resource, resource_id, status } = filter;
+        let EventFilter { event: name, resource, resource_id, status, id, since, until, delivery } = filter;
         let passes = |found: &EventSummary| {
             let event = &found.event;
             is_in(scope, event.organization_id, event.workspace_id)
@@ -73,6 +73,16 @@ impl Model {
                 && resource.as_ref().is_none_or(|wanted| *wanted == event.resource)
                 && resource_id.as_ref().is_none_or(|wanted| Some(wanted) == event.resource_id.as_ref())
                 && status.is_none_or(|wanted| wanted == found.status)
+                && id.is_none_or(|wanted| wanted == event.id)
+                && since.is_none_or(|since| event.accepted_at >= since)
+                && until.is_none_or(|until| event.accepted_at < until)
+                && (delivery.is_any()
+                    || self.events[&event.id].deliveries.values().any(|found| {
+                        let last = found.attempts.last().map(|attempt| attempt.outcome);
+                        delivery.rule.is_none_or(|rule| rule == found.rule_id)
+                            && delivery.connection.is_none_or(|connection| connection == found.connection_id)
+                            && (delivery.outcome.is_none() || delivery.outcome == last)
+                    }))
         };
         self.events.values().rev().map(|kept| self.summary(kept)).filter(passes).collect()
     }

@@ -17,10 +17,17 @@ pub async fn look(store: &dyn Store, model: &Model, limit: usize) {
     look_at_configuration(store, model, limit).await;
     look_at_work(store, model, limit).await;
     for scope in scopes(model) {
-        for filter in event_filters() {
+        for filter in event_filters(model) {
             let page = |after| store.events(scope, filter.clone(), after, limit);
             assert_eq!(walk(limit, page).await, model.events(scope, &filter), "{scope:?} {filter:?}");
         }
+        let page = |after| store.events_with_payloads(scope, EventFilter::default(), after, limit);
+        let with_payload = |summary: EventSummary| {
+            let payload = model.events[&summary.event.id].new.payload.clone();
+            (summary, Some(payload))
+        };
+        let events = model.events(scope, &EventFilter::default()).into_iter();
+        assert_eq!(walk(limit, page).await, events.map(with_payload).collect::<Vec<_>>(), "{scope:?}");
     }
     for (organization, workspace, id) in &model.ever.events {
         look_at_event(store, model, (*organization, *workspace), *id).await;
@@ -39,6 +46,12 @@ fn scopes(model: &Model) -> Vec<Scope> {
 }
 
 async fn look_at_configuration(store: &dyn Store, model: &Model, limit: usize) {
+    for (workspace, kind) in model.workspaces.keys().flat_map(|id| NameKind::ALL.map(|kind| (*id, kind))) {
+        let mut names = store.names(workspace, kind).await.unwrap();
+        names.sort_by(|a, b| a.key.cmp(&b.key));
+        let expected = model.names.values().filter(|it| (it.workspace_id, it.kind) == (workspace, kind));
+        assert_eq!(names, expected.cloned().collect::<Vec<_>>(), "{kind:?} of {workspace}");
+    }
     let organizations = walk(limit, |after| store.organizations(after, limit)).await;
     assert_eq!(organizations, values(&model.organizations));
     for id in model.organizations.keys() {
@@ -93,6 +106,10 @@ async fn look_at_configuration(store: &dyn Store, model: &Model, limit: usize) {
             let found = model.connections.get(id);
             let expected = found.filter(|it| is_in(scope, it.organization_id, it.workspace_id));
             assert_eq!(store.connection(scope, *id).await.unwrap().as_ref(), expected, "{scope:?}");
+            let catalog = expected.and_then(|_| model.catalogs.get(id));
+            assert_eq!(store.catalog(scope, *id).await.unwrap().as_ref(), catalog, "{scope:?}");
+            let mapping = expected.and_then(|_| model.mappings.get(id));
+            assert_eq!(store.mapping(scope, *id).await.unwrap().as_ref(), mapping, "{scope:?}");
         }
         for id in &model.ever.rules {
             let found = model.rules.get(id);

@@ -29,7 +29,10 @@ pub struct Model {
     pub publishable_keys: BTreeMap<WorkspaceId, PublishableKey>,
     pub sessions: BTreeMap<SessionId, Session>,
     pub connections: BTreeMap<ConnectionId, Connection>,
+    pub catalogs: BTreeMap<ConnectionId, Catalog>,
+    pub mappings: BTreeMap<ConnectionId, DefaultMapping>,
     pub rules: BTreeMap<RuleId, Rule>,
+    pub names: BTreeMap<(WorkspaceId, NameKind, String), Name>,
     pub paces: BTreeMap<ConnectionId, Pace>,
     pub events: BTreeMap<EventId, Kept>,
     keys: BTreeMap<(WorkspaceId, String), (EventId, [u8; 32], Timestamp)>,
@@ -88,7 +91,10 @@ impl Default for Model {
             publishable_keys: BTreeMap::new(),
             sessions: BTreeMap::new(),
             connections: BTreeMap::new(),
+            catalogs: BTreeMap::new(),
+            mappings: BTreeMap::new(),
             rules: BTreeMap::new(),
+            names: BTreeMap::new(),
             paces: BTreeMap::new(),
             events: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -155,12 +161,27 @@ impl Model {
                 self.rules_changed(workspace, rules > 0);
                 self.connections.remove(&id);
                 self.paces.remove(&id);
+                self.catalogs.remove(&id);
+                self.mappings.remove(&id);
+            }
+            Change::SaveCatalog(catalog) => {
+                self.check_connection(catalog.connection_id, catalog.workspace_id)?;
+                let stored = self.catalogs.get(&catalog.connection_id).map_or(0, |stored| stored.version);
+                if catalog.version != stored + 1 {
+                    return Err(Refusal::Stale("catalog"));
+                }
+                self.catalogs.insert(catalog.connection_id, catalog);
+            }
+            Change::SaveMapping(mapping) => {
+                self.check_connection(mapping.connection_id, mapping.workspace_id)?;
+                let stored = self.mappings.get(&mapping.connection_id).map_or(1, |stored| stored.version);
+                if mapping.version != stored + 1 {
+                    return Err(Refusal::Stale("mapping"));
+                }
+                self.mappings.insert(mapping.connection_id, mapping);
             }
             Change::CreateRule(rule) => {
-                let connection = self.connections.get(&rule.connection_id);
-                if connection.is_none_or(|connection| connection.workspace_id != rule.workspace_id) {
-                    return Err(Refusal::NotFound("connection"));
-                }
+                self.check_connection(rule.connection_id, rule.workspace_id)?;
                 self.check_likeness(&rule)?;
                 self.ever.rules.push(rule.id);
                 self.rules_changed(rule.workspace_id, true);
@@ -211,8 +232,21 @@ impl Model {
                 self.ever.keys.push(key.public_key.clone());
                 self.publishable_keys.insert(workspace.id, key);
             }
+            Change::TestOne { workspace_id, rule_id, .. } => {
+                let rule = self.rules.get(&rule_id).filter(|rule| rule.workspace_id == workspace_id);
+                rule.ok_or(Refusal::NotFound("rule"))?;
+            }
+            Change::SaveName(name) => {
+                self.workspaces.get(&name.workspace_id).ok_or(Refusal::NotFound("workspace"))?;
+                self.names.insert((name.workspace_id, name.kind, name.key.clone()), name);
+            }
         }
         Ok(())
+    }
+
+    fn check_connection(&self, id: ConnectionId, workspace: WorkspaceId) -> Result<(), Refusal> {
+        let found = self.connections.get(&id).filter(|found| found.workspace_id == workspace);
+        found.map(drop).ok_or(Refusal::NotFound("connection"))
     }
 
     fn check_workspace_name(&self, new: &Workspace) -> Result<(), Refusal> {
@@ -280,6 +314,14 @@ impl Model {
         let Some(kept) = self.events.get_mut(&event_id).filter(|kept| kept.fate == Fate::Unrouted) else {
             return;
         };
+        let event = &kept.new.event;
+        for (kind, key) in [(NameKind::EventType, &event.name), (NameKind::Resource, &event.resource)] {
+            if key != kind.default_key() {
+                let name = Name::new(event.workspace_id, kind, key, event.accepted_at);
+                let name = Name { created_by: Some(event.created_by.clone()), ..name };
+                self.names.entry((event.workspace_id, kind, key.clone())).or_insert(name);
+            }
+        }
         kept.fate = Fate::Routed { at, unmatched };
         for Matched { rule_id, connection_id, destination, action, created_by } in matched {
             let delivery = Delivery {

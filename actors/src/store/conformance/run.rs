@@ -236,6 +236,45 @@ impl<S: Subject> Run<S> {
             Step::DeleteConnection { connection, force } => {
                 Change::DeleteConnection { id: nth(&model.ever.connections, connection)?, force }
             }
+            Step::SaveCatalog { connection, fields, is_stale } => {
+                let of = model.connections.get(&nth(&model.ever.connections, connection)?)?.clone();
+                let field = |number| json!({ "key": format!("field {number}"), "type": "string" });
+                let fields = serde_json::from_value((0..fields).map(field).collect()).unwrap();
+                let blank = Catalog {
+                    connection_id: of.id,
+                    organization_id: of.organization_id,
+                    workspace_id: of.workspace_id,
+                    kind: of.kind,
+                    fields: Vec::new(),
+                    hash: String::new(),
+                    refreshed_at: now,
+                    created_by: "test".to_owned(),
+                    created_at: now,
+                    updated_at: now,
+                    version: 0,
+                };
+                let found = model.catalogs.get(&of.id).cloned().unwrap_or(blank);
+                let read = found.refreshed(fields, now);
+                Change::SaveCatalog(Catalog { version: read.version + u64::from(is_stale), ..read })
+            }
+            Step::SaveMapping { connection, is_elsewhere, is_stale } => {
+                let of = model.connections.get(&nth(&model.ever.connections, connection)?)?.clone();
+                let elsewhere = workspaces.iter().find(|other| other.id != of.workspace_id && is_elsewhere);
+                let version = model.mappings.get(&of.id).map_or(1, |found| found.version);
+                Change::SaveMapping(DefaultMapping {
+                    connection_id: of.id,
+                    organization_id: of.organization_id,
+                    workspace_id: elsewhere.map_or(of.workspace_id, |other| other.id),
+                    kind: of.kind,
+                    name: "test".to_owned(),
+                    schema: r#"{"schema_version":1,"fields":[],"n":1.10e400}"#.to_owned(),
+                    catalog_version: None,
+                    created_by: Some("test".to_owned()),
+                    created_at: now,
+                    updated_at: now,
+                    version: version + u64::from(!is_stale),
+                })
+            }
             Step::CreateRule { connection, event, is_elsewhere } => {
                 let of = model.connections.get(&nth(&model.ever.connections, connection)?)?.clone();
                 let elsewhere = workspaces.iter().find(|other| other.id != of.workspace_id && is_elsewhere);
@@ -263,6 +302,16 @@ impl<S: Subject> Run<S> {
                 let version = found.version + u64::from(!is_stale);
                 let (event, active) = (name(event), is_active);
                 Change::UpdateRule(Rule { event, active, updated_at: now, version, ..found })
+            }
+            Step::SaveName { workspace, name: key, label } => {
+                let of = nth(&workspaces, workspace)?;
+                let (kind, key) = match key {
+                    3 => (NameKind::Resource, "user".to_owned()),
+                    key => (NameKind::EventType, name(key)),
+                };
+                let found = model.names.get(&(of.id, kind, key.clone())).cloned();
+                let found = found.unwrap_or_else(|| Name::new(of.id, kind, &key, now));
+                Change::SaveName(Name { label: format!("label {label}"), updated_at: now, ..found })
             }
             Step::DeleteRule { rule } => Change::DeleteRule(nth(&model.ever.rules, rule)?),
             _ => return None,
@@ -615,7 +664,7 @@ fn sealed<T: serde::de::DeserializeOwned>() -> T {
 }
 
 /// All questions that a filter of events can be.
-pub fn event_filters() -> Vec<EventFilter> {
+pub fn event_filters(model: &Model) -> Vec<EventFilter> {
     let any = EventFilter::default();
     let of = |name: &str| Some(name.to_owned());
     let mut filters = vec![any.clone()];
@@ -628,7 +677,29 @@ pub fn event_filters() -> Vec<EventFilter> {
         filters.push(EventFilter { status, event: of(NAMES[0]), ..any.clone() });
     }
     let (event, resource, resource_id) = (of(NAMES[0]), of("user"), of("1"));
-    filters.push(EventFilter { event, resource, resource_id, status: None });
+    filters.push(EventFilter { event, resource, resource_id, ..any.clone() });
+    let times: Vec<_> = model.events.values().map(|kept| kept.new.event.accepted_at).collect();
+    let middle = times.get(times.len() / 2).copied();
+    for (since, until) in [(middle, None), (None, middle), (times.first().copied(), middle)] {
+        filters.push(EventFilter { since, until, ..any.clone() });
+        filters.push(EventFilter {
+            since,
+            until,
+            event: of(NAMES[0]),
+            status: Some(Status::Pending),
+            ..any.clone()
+        });
+    }
+    filters.extend(
+        model.ever.events.iter().rev().take(2).map(|(.., id)| EventFilter { id: Some(*id), ..any.clone() }),
+    );
+    let rules =
+        model.ever.rules.iter().take(2).map(|id| DeliveryFilter { rule: Some(*id), ..Default::default() });
+    let connections = model.ever.connections.iter().take(2);
+    let connections = connections.map(|id| DeliveryFilter { connection: Some(*id), ..Default::default() });
+    let outcome = DeliveryFilter { outcome: Some(Outcome::Delivered), ..Default::default() };
+    let deliveries = rules.chain(connections).chain([outcome]);
+    filters.extend(deliveries.map(|delivery| EventFilter { delivery, ..any.clone() }));
     filters
 }
 

@@ -25,9 +25,13 @@ pub enum Step {
     CreateConnection { workspace: Nth, name: u8 },
     UpdateConnection { connection: Nth, name: u8, takes: Takes, is_stale: bool },
     DeleteConnection { connection: Nth, force: bool },
+    SaveCatalog { connection: Nth, fields: u8, is_stale: bool },
+    SaveMapping { connection: Nth, is_elsewhere: bool, is_stale: bool },
     CreateRule { connection: Nth, event: u8, is_elsewhere: bool },
     UpdateRule { rule: Nth, event: u8, is_active: bool, is_stale: bool },
     DeleteRule { rule: Nth },
+    /// An event type, or 3 the resource of the events.
+    SaveName { workspace: Nth, name: u8, label: u8 },
     Append(Vec<Sent>),
     /// As the tree does it: the oldest unrouted events meet the rules of their time.
     Route { workspace: Nth, limit: usize },
@@ -150,11 +154,18 @@ fn configuration() -> impl Strategy<Value = Step> {
             |(connection, name, takes, is_stale)| UpdateConnection { connection, name, takes, is_stale }
         ),
         1 => (nth(), any::<bool>()).prop_map(|(connection, force)| DeleteConnection { connection, force }),
+        1 => (nth(), 0..3_u8, rarely())
+            .prop_map(|(connection, fields, is_stale)| SaveCatalog { connection, fields, is_stale }),
+        1 => (nth(), rarely(), rarely()).prop_map(
+            |(connection, is_elsewhere, is_stale)| SaveMapping { connection, is_elsewhere, is_stale }
+        ),
         4 => (nth(), 0..3_u8, rarely())
             .prop_map(|(connection, event, is_elsewhere)| CreateRule { connection, event, is_elsewhere }),
         2 => (nth(), 0..3_u8, any::<bool>(), rarely())
             .prop_map(|(rule, event, is_active, is_stale)| UpdateRule { rule, event, is_active, is_stale }),
         1 => nth().prop_map(|rule| DeleteRule { rule }),
+        1 => (nth(), 0..4_u8, any::<u8>())
+            .prop_map(|(workspace, name, label)| SaveName { workspace, name, label }),
     ]
 }
 

@@ -28,8 +28,8 @@ const KEYS_A_TURN: usize = 256;
 const ROWS: &[u8] = b"CPQVcgmpw";
 /// Tables of rows that are read again soon after they were written, for as long as their event is new.
 const LATELY: &[u8] = b"de";
-/// Bytes of such rows that are kept.
-const LATELY_BYTES_MAX: usize = 24 << 20;
+/// Bytes of such rows that are kept, their keys included.
+const LATELY_BYTES_MAX: usize = 16 << 20;
 /// Tables that work passes through: while it does not pile up, hardly any of it is in sled.
 const PASSAGES: &[u8] = b"qu";
 
@@ -195,15 +195,24 @@ impl Lately {
                 self.bytes += value.len();
                 match self.rows.insert(key.to_vec(), value.clone()) {
                     Some(before) => self.bytes -= before.len(),
-                    None => self.oldest_first.push_back(key.to_vec()),
+                    None => {
+                        self.bytes += key.len();
+                        self.oldest_first.push_back(key.to_vec());
+                    }
                 }
             }
             // Its place in the order is left to be passed over.
-            Known::Gone => self.bytes -= self.rows.remove(key).map_or(0, |value| value.len()),
+            Known::Gone => self.forget(key),
         }
         while self.bytes > LATELY_BYTES_MAX || self.oldest_first.len() > 2 * self.rows.len() + KNOWN_MAX {
             let Some(oldest) = self.oldest_first.pop_front() else { break };
-            self.bytes -= self.rows.remove(&oldest).map_or(0, |value| value.len());
+            self.forget(&oldest);
+        }
+    }
+
+    fn forget(&mut self, key: &[u8]) {
+        if let Some(value) = self.rows.remove(key) {
+            self.bytes -= key.len() + value.len();
         }
     }
 }

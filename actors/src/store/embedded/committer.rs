@@ -46,9 +46,9 @@ const OUTBOX_BYTES_MAX: usize = 16 << 20;
 const LAYER_KEYS: usize = 8_192;
 const LAYER_AGE: Duration = Duration::from_secs(1);
 /// Keys in memory at which no more events are taken: the index does not keep up.
-const LAYER_KEYS_MAX: usize = 200_000;
+const LAYER_KEYS_MAX: usize = 100_000;
 /// Keys in memory at which nothing is taken: what became of events waits, too.
-const LAYER_KEYS_LIMIT: usize = 300_000;
+const LAYER_KEYS_LIMIT: usize = 150_000;
 /// How long a close waits for a layer that is on its way to the index, and how often it looks.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
 const CLOSE_LOOK: Duration = Duration::from_millis(1);

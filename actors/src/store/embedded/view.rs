@@ -28,6 +28,8 @@ use std::{
 /// The sequence up to which sled holds everything.
 const APPLIED: &[u8] = b"\0applied";
 const INDEX: &str = "index";
+/// Keys whose garbage one collection frees, with room to spare: some three objects each, of 512.
+const KEYS_A_COLLECTION: usize = 64;
 const INDEX_DAMAGED: &str = "index.damaged";
 
 /// What memory knows of a key.
@@ -410,6 +412,7 @@ impl Index {
     /// Writes a frozen layer down, in one batch.
     pub fn write(&mut self, frozen: &Frozen) -> Result<(), IndexError> {
         let written = self.db().and_then(|db| write(db, frozen));
+        collect_garbage(frozen.keys());
         self.settle(written)
     }
 
@@ -517,6 +520,16 @@ fn write_list(
 ) -> Result<(), IndexError> {
     let Some(value_bytes) = runs::value_bytes(list) else { return Ok(()) };
     Ok(runs::write(db, batch, list, value_bytes, changes)?)
+}
+
+/// Frees what sled let go of while `keys` keys were written. It replaces whole nodes, and what was
+/// replaced is freed by later calls, eight bags each, now and then: far less than one batch leaves
+/// behind, so that without this memory grows with everything that is ever written.
+/// <https://docs.rs/crossbeam-epoch/0.9/crossbeam_epoch/struct.Guard.html#method.flush>
+fn collect_garbage(keys: usize) {
+    for _ in 0..16 + keys / KEYS_A_COLLECTION {
+        crossbeam_epoch::pin().flush();
+    }
 }
 
 /// Opens sled, which may panic over what it finds.

@@ -101,7 +101,7 @@ impl<V: View> State<V> {
             return Ok(());
         }
         let before = stored.status();
-        self.view.delete(keys::unrouted(workspace, stored.sequence));
+        self.no_longer_unrouted(&stored);
         stored.routed = true;
         stored.unmatched_at = (!routed.unmatched.is_empty()).then_some(sequence);
         stored.tally.total = u32::try_from(routed.matched.len()).unwrap_or(u32::MAX);
@@ -263,11 +263,19 @@ impl<V: View> State<V> {
         let Some(mut stored) = self.stored_event(workspace, event)? else { return Ok(()) };
         if !stored.routed {
             let before = stored.status();
-            self.view.delete(keys::unrouted(workspace, stored.sequence));
+            self.no_longer_unrouted(&stored);
             (stored.routed, stored.called_off, stored.completed_at) = (true, true, Some(at));
             self.save_event(&stored, before);
         }
         Ok(())
+    }
+
+    fn no_longer_unrouted(&mut self, stored: &StoredEvent) {
+        let (workspace, id) = (stored.event.workspace_id, stored.event.id);
+        self.view.delete(keys::unrouted(workspace, stored.sequence));
+        if id.is_test() {
+            self.view.delete(keys::tested_rule(workspace, id));
+        }
     }
 
     fn enqueue(&mut self, delivery: &Delivery) -> Result<(), StoreError> {

@@ -1,7 +1,9 @@
 //! Configuration: what a change must fit, what it writes, and how it is read.
 
 use super::*;
-use crate::domain::{condition::MATCHES_PER_WORKSPACE_MAX, key::publishable_key_hash};
+use crate::domain::{
+    condition::MATCHES_PER_WORKSPACE_MAX, key::publishable_key_hash, mapping::GENERATED_VERSION,
+};
 use serde::de::DeserializeOwned;
 
 /// Rows a list reads at most for one page.
@@ -65,7 +67,7 @@ impl<V: View> State<V> {
                 }
             }
             Change::CreateRule(rule) => {
-                self.check_rule_connection(rule)?;
+                self.check_connection(rule.connection_id, rule.workspace_id)?;
                 self.check_count(&keys::rules_of(rule.workspace_id), RULES_PER_WORKSPACE_MAX, "rules")?;
                 self.check_duplicate(rule)?;
                 self.check_matches(rule)?;
@@ -81,6 +83,23 @@ impl<V: View> State<V> {
             Change::DeleteRule(id) => {
                 self.row::<Rule>(&keys::rule(*id))?.ok_or(Refusal::NotFound("rule"))?;
             }
+            Change::SaveCatalog(catalog) => {
+                let stored = self.row::<Catalog>(&keys::catalog(catalog.connection_id))?;
+                let version = stored.map_or(0, |stored| stored.version);
+                self.check_connection(catalog.connection_id, catalog.workspace_id)?;
+                check_version("catalog", version, catalog.version)?;
+            }
+            Change::SaveMapping(mapping) => {
+                let stored = self.row::<DefaultMapping>(&keys::mapping(mapping.connection_id))?;
+                let version = stored.map_or(GENERATED_VERSION, |stored| stored.version);
+                self.check_connection(mapping.connection_id, mapping.workspace_id)?;
+                check_version("mapping", version, mapping.version)?;
+            }
+            Change::SaveName(name) => self.check_name_saved(name)?,
+            Change::TestOne { workspace_id, rule_id, .. } => {
+                let rule = self.row::<Rule>(&keys::rule(*rule_id))?;
+                rule.filter(|rule| rule.workspace_id == *workspace_id).ok_or(Refusal::NotFound("rule"))?;
+            }
             access => self.check_access(access)?,
         }
         Ok(())
@@ -94,7 +113,12 @@ impl<V: View> State<V> {
         }
     }
 
-    fn check_count(&self, prefix: &[u8], max: usize, what: &'static str) -> Result<(), StoreError> {
+    pub(super) fn check_count(
+        &self,
+        prefix: &[u8],
+        max: usize,
+        what: &'static str,
+    ) -> Result<(), StoreError> {
         let mut count = 0;
         self.view.scan(prefix, &keys::end_of(prefix), Order::Ascending, &mut |_, _| {
             count += 1;
@@ -103,9 +127,9 @@ impl<V: View> State<V> {
         if count < max { Ok(()) } else { Err(Refusal::TooMany(max, what).into()) }
     }
 
-    fn check_rule_connection(&self, rule: &Rule) -> Result<(), StoreError> {
-        let connection = self.row::<Connection>(&keys::connection(rule.connection_id))?;
-        let same = connection.is_some_and(|connection| connection.workspace_id == rule.workspace_id);
+    fn check_connection(&self, id: ConnectionId, workspace: WorkspaceId) -> Result<(), StoreError> {
+        let connection = self.row::<Connection>(&keys::connection(id))?;
+        let same = connection.is_some_and(|connection| connection.workspace_id == workspace);
         if same { Ok(()) } else { Err(Refusal::NotFound("connection").into()) }
     }
 
@@ -176,8 +200,10 @@ impl<V: View> State<V> {
                 for rule in self.rules_of_connection(id)? {
                     self.delete_rule(rule, since)?;
                 }
-                // Read back, its creation may be gone with its segment, and what was said of its pace not.
+                // Read back, its creation may be gone with its segment, and what was said of it since not.
                 self.view.delete(keys::pace(id));
+                self.view.delete(keys::catalog(id));
+                self.view.delete(keys::mapping(id));
                 let Some(old) = self.row::<Connection>(&keys::connection(id))? else { return Ok(()) };
                 self.view.delete(keys::connection_name(old.workspace_id, &old.name));
                 self.view.delete(keys::connection_of_organization(old.organization_id, id));
@@ -193,6 +219,14 @@ impl<V: View> State<V> {
                 self.save_row(keys::rule(rule.id), at, &rule);
             }
             Change::DeleteRule(id) => self.delete_rule(id, since)?,
+            Change::SaveCatalog(row) => self.save_row(keys::catalog(row.connection_id), at, &row),
+            Change::SaveMapping(row) => self.save_row(keys::mapping(row.connection_id), at, &row),
+            Change::SaveName(name) => {
+                self.save_row(keys::name(name.workspace_id, name.kind, &name.key), at, &name);
+            }
+            Change::TestOne { workspace_id, event_id, rule_id } => {
+                self.save(keys::tested_rule(workspace_id, event_id), &rule_id);
+            }
             access => self.apply_access(access, at)?,
         }
         Ok(())
@@ -230,6 +264,11 @@ impl<V: View> State<V> {
         let changed = self.load::<u64>(&keys::rules_changed(workspace))?.unwrap_or(0).max(since);
         self.save(keys::rules_changed(workspace), &changed);
         Ok(())
+    }
+
+    /// See [`Store::tested_rule`].
+    pub fn tested_rule(&self, workspace: WorkspaceId, event: EventId) -> Result<Option<RuleId>, StoreError> {
+        self.load(&keys::tested_rule(workspace, event))
     }
 
     /// See [`Store::rules_as_of`].
@@ -306,6 +345,18 @@ impl<V: View> State<V> {
             Change::CreateRule(row) | Change::UpdateRule(row) => {
                 self.row_of(&keys::rule(row.id), sequence)?.map(Change::CreateRule)
             }
+            Change::SaveCatalog(row) => {
+                self.row_of(&keys::catalog(row.connection_id), sequence)?.map(Change::SaveCatalog)
+            }
+            Change::SaveMapping(row) => {
+                self.row_of(&keys::mapping(row.connection_id), sequence)?.map(Change::SaveMapping)
+            }
+            Change::SaveName(row) => self
+                .row_of(&keys::name(row.workspace_id, row.kind, &row.key), sequence)?
+                .map(Change::SaveName),
+            Change::TestOne { workspace_id, event_id, rule_id } => self
+                .tested_rule(workspace_id, event_id)?
+                .map(|_| Change::TestOne { workspace_id, event_id, rule_id }),
             Change::CreateSession(row) | Change::UpdateSession(row) => {
                 self.row_of(&keys::session(row.id), sequence)?.map(Change::CreateSession)
             }
@@ -371,6 +422,11 @@ impl<V: View> State<V> {
     }
 }
 
+/// Refuses a change that was made from another version than the stored one.
+fn check_version(what: &'static str, stored: u64, new: u64) -> Result<(), StoreError> {
+    if new == stored + 1 { Ok(()) } else { Err(Refusal::Stale(what).into()) }
+}
+
 /// The rule and the sequence a version key is about.
 fn version_key(key: &[u8]) -> (RuleId, u64) {
     let mut since = [0; 8];
@@ -380,6 +436,6 @@ fn version_key(key: &[u8]) -> (RuleId, u64) {
     (RuleId::from_bytes(keys::part_at(key, 17)), u64::from_be_bytes(since))
 }
 
-fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|err| StoreError::Damaged(format!("unreadable row: {err}")))
 }

@@ -57,23 +57,30 @@ impl<V: View> State<V> {
         }
         let lists = self.lists_to_walk(scope, filter);
         let mut page = Page { records: Vec::new(), next: None };
-        let (mut before, mut steps) = (after, 0);
+        // Both ends of the range are keys: what lies outside is never looked at.
+        let oldest = filter.oldest().map(|id| *id.as_bytes());
+        let (mut before, mut steps) = (earlier(after, filter.newest_before()), 0);
         loop {
             if page.records.len() == limit || steps >= STEPS_MAX {
                 page.next = before;
                 // A full page says there is more only if there is.
-                if page.records.len() == limit && self.newest_in_all(&lists, before, &mut steps)?.is_none() {
+                if page.records.len() == limit
+                    && self.newest_in_all(&lists, oldest, before, &mut steps)?.is_none()
+                {
                     page.next = None;
                 }
                 return Ok(page);
             }
-            let Some(found) = self.newest_in_all(&lists, before, &mut steps)? else { return Ok(page) };
+            let Some(found) = self.newest_in_all(&lists, oldest, before, &mut steps)? else {
+                return Ok(page);
+            };
             before = Some(found.id);
             let stored = if found.is_in_all { self.event_in(scope, found.id)? } else { None };
-            if let Some(stored) = stored.filter(|stored| passes(&stored.event, filter)) {
+            if let Some(stored) = stored.filter(|stored| filter.passes(&stored.event)) {
+                let has_delivery = self.has_delivery(&stored, &filter.delivery, &mut steps)?;
                 let summary = self.summary(stored);
-                page.records
-                    .extend(filter.status.is_none_or(|wanted| wanted == summary.status).then_some(summary));
+                let passes = has_delivery && filter.status.is_none_or(|wanted| wanted == summary.status);
+                page.records.extend(passes.then_some(summary));
             }
         }
     }
@@ -93,6 +100,7 @@ impl<V: View> State<V> {
                 Scope::Organization(id) => *organization == id,
             };
         let mut ids: Vec<EventId> = self.claims.events.iter().filter(in_scope).map(|(id, _)| *id).collect();
+        let after = earlier(after, filter.newest_before());
         ids.retain(|id| after.is_none_or(|after| *id < after));
         ids.sort_unstable_by(|a, b| b.cmp(a));
         let mut page = Page { records: Vec::new(), next: None };
@@ -101,11 +109,34 @@ impl<V: View> State<V> {
                 page.next = page.records.last().map(|last: &EventSummary| last.event.id);
                 break;
             }
-            let stored = self.event_in(scope, id)?.filter(|stored| passes(&stored.event, filter));
-            let summary = stored.map(|stored| self.summary(stored));
-            page.records.extend(summary.filter(|summary| summary.status == Status::Processing));
+            let stored = self.event_in(scope, id)?.filter(|stored| filter.passes(&stored.event));
+            let Some(stored) = stored else { continue };
+            let has_delivery = self.has_delivery(&stored, &filter.delivery, &mut 0)?;
+            let summary = self.summary(stored);
+            let passes = has_delivery && summary.status == Status::Processing;
+            page.records.extend(passes.then_some(summary));
         }
         Ok(page)
+    }
+
+    /// Whether an event has a delivery that passes. That of a rule has a key of its own; others are gone through.
+    fn has_delivery(
+        &self,
+        stored: &StoredEvent,
+        filter: &DeliveryFilter,
+        steps: &mut usize,
+    ) -> Result<bool, StoreError> {
+        if filter.is_any() {
+            return Ok(true);
+        }
+        let Event { workspace_id, id, .. } = stored.event;
+        if let Some(rule) = filter.rule {
+            *steps += 1;
+            let key = keys::delivery(workspace_id, id, DeliveryId::of(id, rule));
+            return Ok(self.load::<Delivery>(&key)?.is_some_and(|delivery| filter.passes(&delivery)));
+        }
+        *steps += 1 + stored.tally.total as usize;
+        Ok(self.deliveries(workspace_id, id)?.iter().any(|delivery| filter.passes(delivery)))
     }
 
     /// The lists whose common events make a page. In an organization filters are looked at event by event.
@@ -132,22 +163,28 @@ impl<V: View> State<V> {
         lists
     }
 
-    /// The newest event older than `before` that may be in all lists, one round of leaps further.
+    /// The newest event older than `before` and not older than `oldest` that may be in all lists, one round of
+    /// leaps further.
     fn newest_in_all(
         &self,
         lists: &[Key],
+        oldest: Option<[u8; 16]>,
         before: Option<EventId>,
         steps: &mut usize,
     ) -> Result<Option<Found>, StoreError> {
         let mut bound = before.map(|id| *id.as_bytes());
         loop {
-            let Some(first) = self.newest_before(&lists[0], bound.as_ref())? else { return Ok(None) };
+            let Some(first) = self.newest_before(&lists[0], oldest.as_ref(), bound.as_ref())? else {
+                return Ok(None);
+            };
             *steps += 1;
             let mut candidate = first;
             for list in &lists[1..] {
                 *steps += 1;
                 let from_candidate = next_id(&candidate);
-                let Some(found) = self.newest_before(list, from_candidate.as_ref())? else { return Ok(None) };
+                let Some(found) = self.newest_before(list, oldest.as_ref(), from_candidate.as_ref())? else {
+                    return Ok(None);
+                };
                 candidate = found;
             }
             if candidate == first {
@@ -162,10 +199,19 @@ impl<V: View> State<V> {
         }
     }
 
-    fn newest_before(&self, list: &[u8], before: Option<&[u8; 16]>) -> Result<Option<[u8; 16]>, StoreError> {
+    fn newest_before(
+        &self,
+        list: &[u8],
+        oldest: Option<&[u8; 16]>,
+        before: Option<&[u8; 16]>,
+    ) -> Result<Option<[u8; 16]>, StoreError> {
+        let start = oldest.map_or_else(|| list.to_vec(), |id| [list, &id[..]].concat());
         let end = before.map_or_else(|| keys::end_of(list), |id| [list, &id[..]].concat());
         let mut newest = None;
-        self.view.scan(list, &end, Order::Descending, &mut |key, _| {
+        if start >= end {
+            return Ok(None);
+        }
+        self.view.scan(&start, &end, Order::Descending, &mut |key, _| {
             newest = Some(keys::id_at_end(key));
             Ok(false)
         })?;
@@ -221,11 +267,9 @@ struct Found {
     is_in_all: bool,
 }
 
-fn passes(event: &Event, filter: &EventFilter) -> bool {
-    let EventFilter { event: name, resource, resource_id, status: _ } = filter;
-    name.as_ref().is_none_or(|name| *name == event.name)
-        && resource.as_ref().is_none_or(|resource| *resource == event.resource)
-        && resource_id.as_ref().is_none_or(|id| Some(id) == event.resource_id.as_ref())
+/// Where a list begins that is to begin after both.
+fn earlier(after: Option<EventId>, before: Option<EventId>) -> Option<EventId> {
+    after.into_iter().chain(before).min()
 }
 
 /// The id right after this one; `None` after the last.

@@ -13,11 +13,13 @@
 //! | `k` | hash of an older publishable key | hash of the one that took its place |
 //! | `s` | session | session |
 //! | `T` | workspace, session | nothing: the list |
-//! | `t` | workspace | how many sessions it has |
+//! | `l` | workspace | how many sessions it has |
 //! | `c` | connection | connection |
 //! | `C` | workspace, connection | version, and whether it takes deliveries |
 //! | `O` | organization, connection | nothing: the list |
 //! | `N` | workspace, hash of name | connection |
+//! | `f` | connection | its catalog of fields |
+//! | `F` | connection | its default mapping |
 //! | `r` | rule | rule |
 //! | `R` | workspace, rule | how many regular expressions it has |
 //! | `S` | organization, rule | nothing: the list |
@@ -25,9 +27,11 @@
 //! | `v` | workspace, rule, sequence | the rule from that sequence on, or nothing once deleted |
 //! | `V` | workspace | sequence of the last change to its rules |
 //! | `g` | connection | pace |
+//! | `j` | workspace, kind, hash of name | an event type or resource |
 //! | `e` | workspace, event | event and what became of it |
 //! | `h` | organization, event | workspace |
 //! | `i` | workspace, filter, event | nothing: the events that pass the filter |
+//! | `t` | workspace, event | the only rule that an unrouted test is to meet |
 //! | `u` | workspace, sequence | event: unrouted |
 //! | `d` | workspace, event, delivery | delivery |
 //! | `q` | workspace, connection, due, delivery | event: the queue |
@@ -40,6 +44,7 @@ use crate::{
     domain::{
         event::Status,
         ids::{ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, SessionId, WorkspaceId},
+        names::NameKind,
         timestamp::Timestamp,
     },
     store::DueEntry,
@@ -136,7 +141,7 @@ pub fn session_of(workspace: WorkspaceId, id: SessionId) -> Key {
     key(b'T', &[workspace.as_bytes(), id.as_bytes()])
 }
 pub fn session_count(workspace: WorkspaceId) -> Key {
-    key(b't', &[workspace.as_bytes()])
+    key(b'l', &[workspace.as_bytes()])
 }
 pub fn connection(id: ConnectionId) -> Key {
     key(b'c', &[id.as_bytes()])
@@ -155,6 +160,12 @@ pub fn connection_of_organization(organization: OrganizationId, id: ConnectionId
 }
 pub fn connection_name(workspace: WorkspaceId, name: &str) -> Key {
     key(b'N', &[workspace.as_bytes(), &short_hash(name)])
+}
+pub fn catalog(connection: ConnectionId) -> Key {
+    key(b'f', &[connection.as_bytes()])
+}
+pub fn mapping(connection: ConnectionId) -> Key {
+    key(b'F', &[connection.as_bytes()])
 }
 pub fn rule(id: RuleId) -> Key {
     key(b'r', &[id.as_bytes()])
@@ -188,6 +199,15 @@ pub fn rules_changed(workspace: WorkspaceId) -> Key {
 }
 pub fn pace(connection: ConnectionId) -> Key {
     key(b'g', &[connection.as_bytes()])
+}
+pub fn names_of(workspace: WorkspaceId, kind: NameKind) -> Key {
+    key(b'j', &[workspace.as_bytes(), &[kind as u8]])
+}
+pub fn name(workspace: WorkspaceId, kind: NameKind, name: &str) -> Key {
+    key(b'j', &[workspace.as_bytes(), &[kind as u8], &short_hash(name)])
+}
+pub fn tested_rule(workspace: WorkspaceId, event: EventId) -> Key {
+    key(b't', &[workspace.as_bytes(), event.as_bytes()])
 }
 pub fn events_of(workspace: WorkspaceId) -> Key {
     key(b'e', &[workspace.as_bytes()])

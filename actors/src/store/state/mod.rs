@@ -11,6 +11,7 @@ mod change;
 mod claims;
 mod history;
 pub mod keys;
+mod names;
 mod queue;
 pub mod record;
 mod retention;
@@ -24,6 +25,7 @@ use crate::domain::{
 pub use access::SESSION_KEPT;
 use claims::Claims;
 use keys::{Filter, Key};
+use names::Registered;
 use record::{Carried, MATCHES_BYTES_MAX, RECORD_BYTES_MAX, Record};
 pub use retention::CalledOff;
 use std::collections::{HashMap, HashSet};
@@ -130,6 +132,7 @@ pub struct State<V> {
     is_live: bool,
     latest: Timestamp,
     claims: Claims,
+    registered: Registered,
     /// Encoded records that are applied and not yet on their way to the log.
     outbox: Vec<Vec<u8>>,
     outbox_bytes: usize,
@@ -153,6 +156,7 @@ impl<V: View> State<V> {
             is_live: false,
             latest: Timestamp(0),
             claims: Claims::default(),
+            registered: Registered::default(),
             outbox: Vec::new(),
             outbox_bytes: 0,
         }

@@ -26,8 +26,9 @@ impl<V: View> State<V> {
     pub fn record_routing(&mut self, workspace: WorkspaceId, routed: Vec<Routed>) -> Result<(), StoreError> {
         for mut routed in routed {
             pass_by_beyond(&mut routed, MATCHES_BYTES_MAX);
-            let open = self.stored_event(workspace, routed.event_id)?.is_some_and(|stored| !stored.routed);
-            if open {
+            let stored = self.stored_event(workspace, routed.event_id)?;
+            if let Some(stored) = stored.filter(|stored| !stored.routed) {
+                self.register_names(&stored.event)?;
                 self.commit(Record::Routed { workspace_id: workspace, routed })?;
             }
         }

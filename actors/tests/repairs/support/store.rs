@@ -2,10 +2,13 @@
 
 use actors::{
     domain::{
+        catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
         ids::{AttemptId, ConnectionId, EventId, OrganizationId, RuleId, SessionId, WorkspaceId},
         key::{MachineKey, PublishableKey},
+        mapping::DefaultMapping,
+        names::{Name, NameKind},
         rule::Rule,
         session::Session,
         timestamp::Timestamp,
@@ -130,6 +133,7 @@ gated! {
     next_due(workspace: WorkspaceId) -> Option<Timestamp>;
     queues(workspace: WorkspaceId) -> Vec<(ConnectionId, Timestamp)>;
     unrouted(workspace: WorkspaceId, limit: usize) -> UnroutedPage;
+    tested_rule(workspace: WorkspaceId, event: EventId) -> Option<RuleId>;
     rules_as_of(workspace: WorkspaceId, sequence: u64) -> RulesAsOf;
     record_routing(fence: Fence, workspace: WorkspaceId, routed: Vec<Routed>) -> ();
     due(workspace: WorkspaceId, connection: ConnectionId, until: Timestamp, limit: usize) -> DuePage;
@@ -144,6 +148,7 @@ gated! {
     payload(scope: Scope, id: EventId) -> Option<Bytes>;
     response(scope: Scope, event: EventId, attempt: AttemptId) -> Option<ResponseDetails>;
     events(scope: Scope, filter: EventFilter, after: Option<EventId>, limit: usize) -> Page<EventSummary, EventId>;
+    events_with_payloads(scope: Scope, filter: EventFilter, after: Option<EventId>, limit: usize) -> Page<(EventSummary, Option<Bytes>), EventId>;
     organization(id: OrganizationId) -> Option<Organization>;
     organizations(after: Option<OrganizationId>, limit: usize) -> Page<Organization, OrganizationId>;
     machine_key(access_key: &str) -> Option<MachineKey>;
@@ -156,8 +161,11 @@ gated! {
     workspaces(organization: OrganizationId, after: Option<WorkspaceId>, limit: usize) -> Page<Workspace, WorkspaceId>;
     connection(scope: Scope, id: ConnectionId) -> Option<Connection>;
     connections(scope: Scope, after: Option<ConnectionId>, limit: usize) -> Page<Connection, ConnectionId>;
+    catalog(scope: Scope, connection: ConnectionId) -> Option<Catalog>;
+    mapping(scope: Scope, connection: ConnectionId) -> Option<DefaultMapping>;
     rule(scope: Scope, id: RuleId) -> Option<Rule>;
     rules(scope: Scope, filter: RuleFilter, after: Option<RuleId>, limit: usize) -> Page<Rule, RuleId>;
+    names(workspace: WorkspaceId, kind: NameKind) -> Vec<Name>;
     queue_reports(after: Option<(WorkspaceId, ConnectionId)>, limit: usize) -> Page<QueueReport, (WorkspaceId, ConnectionId)>;
     retain(fence: Fence, now: Timestamp, default_days: u32) -> u64;
     verify() -> Verification;

@@ -55,6 +55,7 @@ fn dozen() -> Vec<Step> {
         Step::Retry { event: 2, delivery: 0, is_foreign: false },
         Step::Pace { connection: 1, paused_ms: Some(5_000) },
         Step::DeleteRule { rule: 1 },
+        Step::SaveName { workspace: 0, name: 1, label: 7 },
         sent(Some(2), 9, 40),
         Step::CancelQueued { connection: 1, limit: 1 },
         append(33),

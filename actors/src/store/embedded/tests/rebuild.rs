@@ -99,6 +99,8 @@ async fn what_was_deleted_stays_so_when_its_creation_is_gone_from_the_journal() 
     for step in [
         Step::Cancel { event: 0, delivery: None, is_foreign: false },
         Step::Pace { connection: 0, paused_ms: Some(5_000) },
+        Step::SaveCatalog { connection: 0, fields: 2, is_stale: false },
+        Step::SaveMapping { connection: 0, is_elsewhere: false, is_stale: false },
         Step::DeleteConnection { connection: 0, force: true },
         append(20), // what is not routed keeps its segment
         Step::Reopen(How::Closed),
@@ -149,4 +151,50 @@ async fn keys_and_sessions_outlive_the_segments_they_were_made_in() {
         run.take(step).await;
     }
     assert_eq!(run.model.sessions.len(), 1, "but now");
+}
+
+/// I14: the one rule that a test is for is known until it is routed, and then by nobody: also to an index that
+/// was built from nothing.
+#[tokio::test]
+async fn the_rule_of_a_test_is_known_until_it_is_routed() {
+    let mut run = Run::new(Embedded::new());
+    run.furnish().await;
+    let rule = run.model.rules.values().next().unwrap().clone();
+    let (workspace_id, rule_id, at) = (rule.workspace_id, rule.id, run.model.now);
+    let id = EventId::of_test(run.model.new_id());
+    let event = Event {
+        id,
+        organization_id: rule.organization_id,
+        workspace_id,
+        name: rule.event,
+        resource: "global".to_owned(),
+        resource_id: None,
+        created_by: "test".to_owned(),
+        accepted_at: at,
+    };
+    let test_one = |workspace_id| Change::TestOne { workspace_id, event_id: id, rule_id };
+    let foreign = *run.model.workspaces.keys().last().unwrap();
+    let store = run.subject.store();
+    let refused = store.configure(store.fence(), test_one(foreign)).await;
+    assert_eq!(refused, Err(Refusal::NotFound("rule").into()), "a rule of another workspace");
+    store.configure(store.fence(), test_one(workspace_id)).await.unwrap();
+    let new = NewEvent { event, payload: Bytes::from_static(b"{}"), idempotency: None };
+    assert_eq!(store.append_events(store.fence(), vec![new]).await, [Ok(Appended::New)]);
+    for (why, expected) in [("unrouted", Some(rule_id)), ("routed", None)] {
+        let store = run.subject.store();
+        if expected.is_none() {
+            let routed = Routed { event_id: id, at, matched: Vec::new(), unmatched: Vec::new() };
+            store.record_routing(store.fence(), workspace_id, vec![routed]).await.unwrap();
+        }
+        assert_eq!(store.tested_rule(workspace_id, id).await, Ok(expected), "{why}");
+        assert_eq!(store.tested_rule(foreign, id).await, Ok(None), "{why}");
+        run.subject.close().await;
+        run.subject.open();
+        let before = dump(&run.subject.store().state.read());
+        run.subject.close().await;
+        INDEX.iter().for_each(|name| remove(&run.subject.path().join(name)));
+        run.subject.open();
+        assert_eq!(dump(&run.subject.store().state.read()), before, "{why}");
+        assert_eq!(run.subject.store().tested_rule(workspace_id, id).await, Ok(expected), "{why}");
+    }
 }
