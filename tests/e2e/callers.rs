@@ -116,7 +116,7 @@ async fn a_session_of_another_workspace_finds_nothing() {
             let (why, body) = (format!("{method} {path}"), world.body(method, path));
             let answer = world.ask(method, &World::path(path, &world.ids), &headers, body.as_ref()).await;
             if path == "/integrations" {
-                answer.answered(200, "the same for everybody");
+                assert_eq!(answer.status, 200, "{why}: the same for everybody");
             } else {
                 answer.refused(404, "not found", &why);
             }
@@ -224,6 +224,59 @@ async fn a_resource_session_sees_and_makes_its_pair_only() {
         .await
         .answered(200, "a change");
     ask(Method::DELETE, &path, None).await.answered(200, "gone");
+    weft.stop().await;
+}
+
+/// What looks through events, or makes one, keeps to the pair and to who may read payloads.
+#[tokio::test]
+async fn exports_searches_and_tests_keep_to_the_session() {
+    let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);
+    let connection = weft.webhook(&receiver.url("/")).await;
+    let rule = weft.rule("a.b", &connection).await;
+    let mut sent = Vec::new();
+    for id in ["7", "8"] {
+        let body = json!({ "event": "a.b", "payload": { "n": 1 }, "resource": "user", "resource_id": id });
+        sent.push(text(&weft.emit(body).await.answered(201, "sent")["event"]["id"]));
+    }
+    let about =
+        json!({ "session_type": "resource", "resource": "user", "resource_id": "7", "role": "admin" });
+    let session = weft.mint(about).await;
+    let workspace = format!("/workspaces/{}", weft.workspace);
+
+    let exported = weft.get_in(&session, &format!("{workspace}/events/export?resource_id=8")).await;
+    let lines: Vec<Value> =
+        exported.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.iter().map(|line| text(&line["id"])).collect::<Vec<_>>(), [sent[0].clone()]);
+    assert_eq!(lines[0]["unmatched_rules"], json!([]), "others' rules are not told");
+
+    for path in ["events", "events/export"] {
+        let answer = weft.get_in(&session, &format!("{workspace}/{path}?payload.n=1")).await;
+        answer.refused(403, "may not read payloads", path);
+    }
+    let preview = weft
+        .ask_in(&session, Method::POST, &format!("{workspace}/rules/preview"), Some(json!({ "event": "*" })))
+        .await;
+    preview.refused(403, "may not read payloads", "without the scope");
+
+    let test = format!("{workspace}/events/test");
+    for (param, id) in
+        [("resource", json!({ "resource": "account" })), ("resource_id", json!({ "resource_id": "8" }))]
+    {
+        let mut body = id;
+        body["event"] = json!("a.b");
+        let answer = weft.ask_in(&session, Method::POST, &test, Some(body)).await;
+        answer.refused(400, "is not the session's", param);
+        assert_eq!(answer.params(), [param]);
+    }
+    let made = weft.ask_in(&session, Method::POST, &test, Some(json!({ "event": "a.b" }))).await;
+    let made = made.answered(201, "a test");
+    assert_eq!((&made["event"]["resource"], &made["event"]["resource_id"]), (&json!("user"), &json!("7")));
+    let path = format!("{workspace}/rules/{rule}/test");
+    weft.ask_in(&session, Method::POST, &path, None).await.refused(
+        404,
+        "rule not found",
+        "it is about no resource",
+    );
     weft.stop().await;
 }
 
