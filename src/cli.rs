@@ -1,7 +1,7 @@
 //! The command line: what each command takes, and what the short ones do.
 
 use crate::{
-    Error, auth,
+    Error, api, auth,
     config::{Config, LogFormat, NameServer, RetrySchedule},
     dev, engine_options,
     master_key::{self, MasterKey},
@@ -63,6 +63,8 @@ enum Command {
     ///
     /// For example: curl -H "Authorization: Bearer $(weft token)" http://127.0.0.1:4100/api/v1/workspaces
     Token(TokenArgs),
+    /// Print the API's description: OpenAPI 3.1, as the server has it at /openapi.json
+    Openapi,
 }
 
 /// Where configuration and data are.
@@ -175,6 +177,7 @@ pub fn main() -> ExitCode {
             Command::Verify(args) => verify(args).await,
             Command::Repair(args) => repair(args).await,
             Command::Token(args) => token(&args),
+            Command::Openapi => print_json(&api::openapi::document()).map(|()| ExitCode::SUCCESS),
         }
     });
     // Not waiting for what may hang in a system call: what matters is on disk.

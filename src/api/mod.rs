@@ -16,6 +16,7 @@ mod json;
 mod keys;
 mod mappings;
 mod names;
+pub mod openapi;
 mod ops;
 mod page;
 mod rules;
@@ -144,6 +145,7 @@ fn routes() -> Router<App> {
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
+        .route("/openapi.json", get(openapi::serve))
         .fallback(async || ApiError::not_found("route"))
         .method_not_allowed_fallback(async || method_not_allowed())
 }

@@ -3,7 +3,9 @@
 // Each test binary uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod contract;
 mod expect;
+pub mod generate;
 mod hostile;
 mod name_server;
 mod peer;
