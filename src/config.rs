@@ -7,8 +7,9 @@ use actors::{
     domain::{
         payload::BULK_ITEMS_MAX,
         retry::{RetryPolicy, WAIT_MAX},
+        secret::Secret,
     },
-    engine::PAYLOAD_BYTES_MAX,
+    engine::{OperationalWebhook as Told, PAYLOAD_BYTES_MAX},
 };
 use figment::{
     Figment,
@@ -61,6 +62,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub store: Store,
     pub shutdown: Shutdown,
+    pub operational_webhook: OperationalWebhook,
 }
 
 /// How log lines look.
@@ -142,6 +144,15 @@ pub struct Shutdown {
     pub unready: Duration,
     #[serde(deserialize_with = "span")]
     pub drain: Duration,
+}
+
+/// Where operational events go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperationalWebhook {
+    pub url: String,
+    #[serde(deserialize_with = "secret")]
+    pub secret: Secret,
 }
 
 /// What is wrong with the configuration, in one line that names the key and where it is set.
@@ -228,12 +239,23 @@ impl Config {
         if store.retention_days == 0 {
             return refuse("store.retention_days: must be at least 1");
         }
+        if let Some(told) = self.operational_webhook() {
+            let checked = told.check(&self.outbound_allow, self.allow_http);
+            return checked
+                .map_err(|err| ConfigError(format!("operational_webhook.{}: {}", err.param, err.msg)));
+        }
         Ok(())
     }
 
     /// The retry policy of connections that have none of their own.
     pub fn retry(&self) -> RetryPolicy {
         RetryPolicy { waits: self.retry_schedule.0.clone(), jitter: self.delivery.retry_jitter }
+    }
+
+    /// Where operational events go, if anywhere.
+    pub fn operational_webhook(&self) -> Option<Told> {
+        let OperationalWebhook { url, secret } = self.operational_webhook.clone();
+        (!url.is_empty()).then_some(Told { url, secret })
     }
 
     /// Where the key that seals secrets is kept.
@@ -330,6 +352,11 @@ where
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
 }
 
+/// What it was instead of text is not told.
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    String::deserialize(deserializer).map(Secret::new).map_err(|_| D::Error::custom("must be text"))
+}
+
 /// A list, or text with commas as a variable has it.
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     #[derive(Deserialize)]
@@ -409,6 +436,8 @@ mod tests {
             ("[store]\nsegment_bytes = 1048577",     "store.segment_bytes"),
             ("log_format = 'xml'",                   "log_format"),
             ("data = ''",                            "data"),
+            ("[operational_webhook]\nurl = 'x'",     "operational_webhook.url"),
+            ("[operational_webhook]\nsecret = 5",    "operational_webhook.secret: must be text"),
         ];
         for (toml, expected) in cases {
             let refused = with(toml).expect_err(toml).to_string();

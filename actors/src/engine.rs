@@ -8,6 +8,7 @@ mod connections;
 mod events;
 mod identity;
 mod names;
+mod notices;
 mod options;
 mod rules;
 mod search;
@@ -22,6 +23,7 @@ pub use self::{
     events::IngestRequest,
     identity::MachineKeyClear,
     names::NamePatch,
+    notices::OperationalWebhook,
     options::{DeliveryDefaults, Options, Seams},
     rules::{NewRule, RulePatch},
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
@@ -43,7 +45,7 @@ use crate::{
     },
     store::{Change, Fence, Store},
     transport::Http,
-    tree::{Context, Settings, Tree},
+    tree::{Context, Notices, Settings, Tree},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -98,6 +100,8 @@ struct Inner {
     vault: Vault,
     /// Makes connections ready to be asked.
     preparer: Arc<dyn Preparer>,
+    /// What the operator is told.
+    notices: Notices,
     /// Whose turn it is to read payloads.
     scans: Semaphore,
     tree: Option<Tree>,
@@ -121,6 +125,10 @@ impl Engine {
         let vault = Vault::new(store.clone(), &options.master_key);
         vault.check().await?;
         let fence = store.fence();
+        let notices = match with_tree {
+            true => notices::arrange(&options, &store, &vault, &clock, http.policy()).await?,
+            false => Notices::default(),
+        };
         let preparer = options.seams.preparer.unwrap_or_else(|| Arc::new(vault.clone()));
         let mut tree = None;
         if with_tree {
@@ -134,7 +142,7 @@ impl Engine {
             };
             let preparer = preparer.clone();
             let (store, clock, faults) = (store.clone(), clock.clone(), options.seams.faults);
-            let ctx = Context::new(store, clock, http.clone(), preparer, faults, settings);
+            let ctx = Context::new(store, clock, http.clone(), preparer, faults, settings, notices.clone());
             tree = Some(Tree::start(ctx).await.map_err(internal)?);
         }
         let ids = IdSource::starting_after(store.latest());
@@ -146,6 +154,7 @@ impl Engine {
             http,
             vault,
             preparer,
+            notices,
             scans: Semaphore::new(search::SCANS_MAX),
             tree,
         })))

@@ -156,6 +156,6 @@ impl Engine {
 }
 
 /// `mesh_pub_v1_<id>_<random>`: the id tells keys apart in logs, the rest is 128 random bits.
-fn new_publishable_key() -> String {
+pub(super) fn new_publishable_key() -> String {
     format!("mesh_pub_v1_{:08x}_{:032x}", rand::random::<u32>(), rand::random::<u128>())
 }
