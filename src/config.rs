@@ -3,13 +3,15 @@
 //! Read once into typed values, later sources over earlier ones: the embedded defaults, a file,
 //! `WEFT_…` variables, flags. A key nobody knows is refused: a misspelt limit is no limit.
 
+mod operational_webhook;
+
+pub use self::operational_webhook::OperationalWebhook;
 use actors::{
     domain::{
         payload::BULK_ITEMS_MAX,
         retry::{RetryPolicy, WAIT_MAX},
-        secret::Secret,
     },
-    engine::{OperationalWebhook as Told, PAYLOAD_BYTES_MAX},
+    engine::PAYLOAD_BYTES_MAX,
 };
 use figment::{
     Figment,
@@ -44,6 +46,8 @@ pub struct Config {
     #[serde(deserialize_with = "optional")]
     pub master_key_file: Option<PathBuf>,
     pub listen: SocketAddr,
+    #[serde(deserialize_with = "optional")]
+    pub public_url: Option<PublicUrl>,
     pub log_format: LogFormat,
     pub log: String,
     #[serde(deserialize_with = "networks")]
@@ -146,15 +150,6 @@ pub struct Shutdown {
     pub drain: Duration,
 }
 
-/// Where operational events go.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OperationalWebhook {
-    pub url: String,
-    #[serde(deserialize_with = "secret")]
-    pub secret: Secret,
-}
-
 /// What is wrong with the configuration, in one line that names the key and where it is set.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("configuration: {0}")]
@@ -239,11 +234,7 @@ impl Config {
         if store.retention_days == 0 {
             return refuse("store.retention_days: must be at least 1");
         }
-        if let Some(told) = self.operational_webhook() {
-            let checked = told.check(&self.outbound_allow, self.allow_http);
-            return checked
-                .map_err(|err| ConfigError(format!("operational_webhook.{}: {}", err.param, err.msg)));
-        }
+        self.operational_webhook.check(&self.outbound_allow, self.allow_http)?;
         Ok(())
     }
 
@@ -252,10 +243,12 @@ impl Config {
         RetryPolicy { waits: self.retry_schedule.0.clone(), jitter: self.delivery.retry_jitter }
     }
 
-    /// Where operational events go, if anywhere.
-    pub fn operational_webhook(&self) -> Option<Told> {
-        let OperationalWebhook { url, secret } = self.operational_webhook.clone();
-        (!url.is_empty()).then_some(Told { url, secret })
+    /// What browsers reach the server by, without a slash at its end.
+    pub fn public_url(&self, mut listening: SocketAddr) -> String {
+        if listening.ip().is_unspecified() {
+            listening.set_ip([127, 0, 0, 1].into());
+        }
+        self.public_url.as_ref().map_or_else(|| format!("http://{listening}"), |url| url.0.clone())
     }
 
     /// Where the key that seals secrets is kept.
@@ -314,6 +307,23 @@ impl FromStr for NameServer {
     }
 }
 
+/// Scheme, host and port that browsers reach the server by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(pub String);
+
+impl FromStr for PublicUrl {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = || ParseError(format!("not an http or https URL without a path: {text}"));
+        let url = url::Url::parse(text).map_err(|_| wrong())?;
+        let origin = url.origin().ascii_serialization();
+        let is_origin = url.as_str().strip_suffix('/') == Some(&origin);
+        let is_http = ["http", "https"].contains(&url.scheme());
+        if is_http && is_origin { Ok(Self(origin)) } else { Err(wrong()) }
+    }
+}
+
 /// A span of time such as `250ms`, `10s`, `2m`, `6h`, `7d`.
 pub fn parse_span(text: &str) -> Result<Duration, ParseError> {
     let wrong = || ParseError(format!("not a span of time such as 250ms, 10s, 2m, 6h or 7d: {text}"));
@@ -350,11 +360,6 @@ where
 {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
-}
-
-/// What it was instead of text is not told.
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-    String::deserialize(deserializer).map(Secret::new).map_err(|_| D::Error::custom("must be text"))
 }
 
 /// A list, or text with commas as a variable has it.
@@ -438,6 +443,10 @@ mod tests {
             ("data = ''",                            "data"),
             ("[operational_webhook]\nurl = 'x'",     "operational_webhook.url"),
             ("[operational_webhook]\nsecret = 5",    "operational_webhook.secret: must be text"),
+            ("public_url = 'weft.example.com'",      "public_url: not an http"),
+            ("public_url = 'https://a.example/x'",   "public_url: not an http"),
+            ("public_url = 'https://u@a.example'",   "public_url: not an http"),
+            ("public_url = 'ftp://a.example'",       "public_url: not an http"),
         ];
         for (toml, expected) in cases {
             let refused = with(toml).expect_err(toml).to_string();
@@ -481,6 +490,22 @@ mod tests {
         assert_eq!(config.outbound_allow.len(), 2);
         assert_eq!(config.dns, Some(NameServer(([127, 0, 0, 1], 53).into())));
         assert_eq!("[::1]:5353".parse::<NameServer>().map(|server| server.0.port()), Ok(5353));
+    }
+
+    #[test]
+    fn browsers_are_sent_where_it_says_or_where_the_server_listens() {
+        #[rustfmt::skip]
+        let cases = [
+            ("",                            "127.0.0.1:4100",  "http://127.0.0.1:4100"),
+            ("",                            "0.0.0.0:80",      "http://127.0.0.1:80"),
+            ("",                            "[::1]:4100",      "http://[::1]:4100"),
+            ("https://Weft.example.com/",   "0.0.0.0:80",      "https://weft.example.com"),
+            ("http://10.0.0.7:8080",        "0.0.0.0:80",      "http://10.0.0.7:8080"),
+        ];
+        for (set, listening, expected) in cases {
+            let config = with(&format!("public_url = '{set}'")).expect("it is well formed");
+            assert_eq!(config.public_url(listening.parse().expect("an address")), expected, "{set}");
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> O
         allow_http: config.allow_http,
         name_server: config.dns.map(|server| server.0),
         extra_root_pem: config.extra_root_pem.clone(),
-        operational_webhook: config.operational_webhook(),
+        operational_webhook: config.operational_webhook.told(),
         clock,
         progress: Arc::new(|what| tracing::info!("{what}")),
         ..Options::new(master_key)
@@ -103,6 +103,7 @@ pub async fn serve_engine(config: &Config, engine: Engine, clock: Clock) -> Resu
     let http = http::Server::start(config.listen, limits, answer)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
+    app.public_url.get_or_init(|| config.public_url(http.address()));
     let mut tidying = JoinSet::new();
     tidying.spawn(tidy(app.clone()));
     Ok(Server { http, app, tidying, shutdown: config.shutdown.clone() })

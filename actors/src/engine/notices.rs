@@ -4,7 +4,7 @@
 //! configuration at each start. No key reaches it. From there on an operational event is an event as all
 //! others are: on disk, signed, tried again, and in the history.
 
-use super::{Engine, EngineError, Options, identity::new_publishable_key, invalid, vault::Vault};
+use super::{Engine, EngineError, Options, invalid, keys::new_publishable_key, vault::Vault};
 use crate::{
     clock::Clock,
     destinations::{Destination, webhook},
@@ -193,6 +193,7 @@ impl Arrangement<'_> {
             organization_id: organization,
             workspace_id: notice::WORKSPACE,
             created_at,
+            older: Vec::new(),
         };
         self.change(Change::CreateWorkspace(Box::new((workspace.clone(), key)))).await?;
         Ok(workspace)
