@@ -58,7 +58,7 @@ impl OperationalWebhook {
         settings.insert("skip_test".to_owned(), json!(true));
         settings.remove("hmac_enabled");
         webhook::Webhook.check(&settings, policy).map_err(|errors| {
-            let first = errors.into_iter().next();
+            let first = errors.iter().find(|err| err.param == "url").or(errors.first()).cloned();
             let FieldError { param, msg } = first.unwrap_or_else(|| FieldError::new("url", "is not usable"));
             FieldError::new(if param.starts_with("standard_secrets") { "secret" } else { &param }, msg)
         })
