@@ -214,7 +214,7 @@ async fn a_receiver_can_verify_the_hmac_of_the_body() {
 }
 
 /// Whether one of the signatures is by this secret, as the specification says to check it.
-fn verifies(came: &Received, secret: &str) -> bool {
+pub fn verifies(came: &Received, secret: &str) -> bool {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("its prefix")).expect("base64");
     let (id, time) =
         (came.header("webhook-id").expect("an id"), came.header("webhook-timestamp").expect("a time"));
