@@ -29,9 +29,18 @@ fn write() -> impl Strategy<Value = Write> {
     ]
 }
 
-/// Pages of these sizes, each with what is written meanwhile.
-fn script() -> impl Strategy<Value = Vec<(usize, Vec<Write>)>> {
-    vec((1..=4_usize, vec(write(), 0..=3)), 1..=6)
+/// A page of this size, with what is written while it is read.
+#[derive(Clone, Debug)]
+struct Turn {
+    limit: usize,
+    /// First the record that its cursor names is taken away.
+    takes_cursor: bool,
+    writes: Vec<Write>,
+}
+
+fn script() -> impl Strategy<Value = Vec<Turn>> {
+    let turn = (1..=4_usize, any::<bool>(), vec(write(), 0..=3));
+    vec(turn.prop_map(|(limit, takes_cursor, writes)| Turn { limit, takes_cursor, writes }), 1..=6)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +54,7 @@ enum List {
     Events,
     EventsOfWorkspace,
     EventsOfName,
+    EventsOfPayload,
     Sessions,
     SessionsActive,
     Keys,
@@ -95,6 +105,7 @@ impl<'w> Walk<'w> {
             List::Events => ("/events?".to_owned(), "id"),
             List::EventsOfWorkspace => (format!("{own}/events?"), "id"),
             List::EventsOfName => (format!("{own}/events?event=a.b&resource=global"), "id"),
+            List::EventsOfPayload => (format!("{own}/events?payload.n=1"), "id"),
             List::Sessions => (format!("/sessions?workspace_id={}", walk.workspace), "session_id"),
             List::SessionsActive => {
                 (format!("/sessions?workspace_id={}&status=active", walk.workspace), "session_id")
@@ -138,7 +149,7 @@ impl<'w> Walk<'w> {
                 let body = json!({ "workspace": self.workspace, "connection": self.connection, "event": "a.b", "metadata": metadata });
                 text(&weft.post("/rules", body).await.answered(201, "a rule")["rule"]["id"])
             }
-            List::Events | List::EventsOfWorkspace | List::EventsOfName => {
+            List::Events | List::EventsOfWorkspace | List::EventsOfName | List::EventsOfPayload => {
                 let body = json!({ "workspace": self.workspace, "event": "a.b", "payload": { "n": 1 } });
                 text(&weft.post("/events", body).await.answered(201, "an event")["event"]["id"])
             }
@@ -158,29 +169,42 @@ impl<'w> Walk<'w> {
         self.own.borrow_mut().push(made);
     }
 
-    async fn remove(&self, which: &Index) {
+    /// Takes one of its own records off the list, where that can be.
+    async fn remove(&self, id: &str) -> bool {
         let path = match self.list {
             List::Connections | List::ConnectionsOfWorkspace => "/connections/",
             List::Rules | List::RulesOfWorkspace | List::RulesOfName => "/rules/",
             List::SessionsActive => "/sessions/",
             List::Keys => "/keys/",
-            _ => return self.change(which).await,
+            _ => return false,
         };
-        let Some(id) = self.take(which) else { return };
-        self.removed.borrow_mut().insert(id.clone());
+        let at = self.own.borrow().iter().position(|own| own == id);
+        let Some(at) = at else { return false };
+        self.own.borrow_mut().remove(at);
+        self.removed.borrow_mut().insert(id.to_owned());
         self.weft.delete(&format!("{path}{id}")).await.answered(200, "removed");
+        true
     }
 
-    fn take(&self, which: &Index) -> Option<String> {
-        let mut own = self.own.borrow_mut();
-        (!own.is_empty()).then(|| which.index(own.len())).map(|at| own.remove(at))
+    fn pick(&self, which: &Index) -> Option<String> {
+        let own = self.own.borrow();
+        (!own.is_empty()).then(|| own[which.index(own.len())].clone())
     }
 
-    async fn change(&self, which: &Index) {
+    async fn write(&self, write: &Write) {
+        match write {
+            Write::Add => self.add().await,
+            Write::Remove(which) | Write::Change(which) => {
+                let Some(id) = self.pick(which) else { return };
+                if matches!(write, Write::Change(_)) || !self.remove(&id).await {
+                    self.change(&id).await;
+                }
+            }
+        }
+    }
+
+    async fn change(&self, id: &str) {
         let weft = self.weft;
-        let Some(id) = self.own.borrow().get(which.index(self.own.borrow().len().max(1))).cloned() else {
-            return;
-        };
         let answer = match self.list {
             List::Workspaces => {
                 let name = format!("other {}", uuid::Uuid::new_v4());
@@ -195,7 +219,12 @@ impl<'w> Walk<'w> {
             }
             List::Sessions => weft.delete(&format!("/sessions/{id}")).await,
             List::SessionsActive => weft.ask(Method::POST, &format!("/sessions/{id}/refresh"), None).await,
-            List::Events | List::EventsOfWorkspace | List::EventsOfName | List::Keys | List::Attempts => {
+            List::Events
+            | List::EventsOfWorkspace
+            | List::EventsOfName
+            | List::EventsOfPayload
+            | List::Keys
+            | List::Attempts => {
                 return;
             }
         };
@@ -224,23 +253,22 @@ impl<'w> Walk<'w> {
     }
 
     /// Walks it while this happens to it.
-    async fn run(&self, script: &[(usize, Vec<Write>)]) {
+    async fn run(&self, script: &[Turn]) {
         let before = self.all().await;
         assert!(before.len() >= 6, "{:?}: {before:?}", self.list);
-        let (mut seen, mut cursor, mut script) = (Vec::new(), Some(String::new()), script.iter());
+        let (mut seen, mut cursor, mut script) = (Vec::<String>::new(), Some(String::new()), script.iter());
         while let Some(at) = cursor {
-            let none = (5, Vec::new());
-            let (limit, writes) = script.next().unwrap_or(&none);
+            let quiet = Turn { limit: 5, takes_cursor: false, writes: Vec::new() };
+            let turn = script.next().unwrap_or(&quiet);
+            if let Some(last) = seen.last().filter(|_| turn.takes_cursor) {
+                self.remove(last).await;
+            }
             let write = async {
-                for write in writes {
-                    match write {
-                        Write::Add => self.add().await,
-                        Write::Remove(which) => self.remove(which).await,
-                        Write::Change(which) => self.change(which).await,
-                    }
+                for write in &turn.writes {
+                    self.write(write).await;
                 }
             };
-            let ((records, next), ()) = tokio::join!(self.page(*limit, &at), write);
+            let ((records, next), ()) = tokio::join!(self.page(turn.limit, &at), write);
             seen.extend(records);
             cursor = next;
         }
@@ -296,7 +324,9 @@ fn rules() {
 
 #[test]
 fn events() {
-    [List::Events, List::EventsOfWorkspace, List::EventsOfName].into_iter().for_each(walked_while_written);
+    [List::Events, List::EventsOfWorkspace, List::EventsOfName, List::EventsOfPayload]
+        .into_iter()
+        .for_each(walked_while_written);
 }
 
 #[test]

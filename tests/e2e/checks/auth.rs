@@ -210,6 +210,11 @@ async fn check_08_nobody_minds_which_client_asks() {
         send(say(event).json(&json!({ "event": "a.b", "payload": { "n": 1 } }))).await.answered(201, "sent");
     }
     assert_eq!(lists.len(), 1, "all read the same");
+    // What a caller of the client sets is sent, but not in place of its own headers.
+    let api = NodeManagement::of(&weft).with_header("X-Request-Id", "r-1");
+    let api = api.with_header("x-meshes-client", "mine").with_header("Authorization", "Bearer stolen");
+    let answer = api.get("/workspaces").await;
+    assert_eq!((answer.status, answer.header("x-request-id")), (200, Some("r-1")), "{}", answer.text);
     weft.stop().await;
 }
 

@@ -21,7 +21,8 @@ fn assert_told(answer: &Answer, why: &str) {
 }
 
 /// Every route, asked well and badly; and what is no route. Not told in JSON are only what is not of this API
-/// (`/metrics`, which Prometheus reads) and the answer to a preflight, which is empty.
+/// (`/metrics`, which Prometheus reads), the answer to a preflight, which is empty, and what the HTTP library says by
+/// itself of bytes that are no request.
 #[tokio::test]
 async fn check_10_every_answer_is_json_and_every_error_has_a_message() {
     let world = World::new().await;
@@ -29,21 +30,21 @@ async fn check_10_every_answer_is_json_and_every_error_has_a_message() {
     let unknown: BTreeMap<_, _> =
         world.ids.keys().map(|name| (*name, uuid::Uuid::now_v7().to_string())).collect();
     let mut statuses = BTreeSet::new();
-    for (method, path, whom, _) in ROUTES {
+    for (method, path, ..) in ROUTES {
         if path == "/metrics" || method == "OPTIONS" {
             continue;
         }
         let body = world.body(method, path);
         // Found by nobody, asked by nobody, in a wrong method, with a body that is none; then as it should be.
         let there = World::path(path, &world.ids);
-        let bad = Some(json!([]));
-        let last = if method == "GET" || whom == For::Sender { body.clone() } else { bad.clone() };
+        let none = if method == "GET" { None } else { Some(json!([])) };
         for (ids, method, headers, body) in [
             (&unknown, method, &owner[..], &body),
             (&world.ids, method, &[][..], &body),
             (&world.ids, "PROPFIND", &owner[..], &None),
             (&world.ids, "TRACE", &[][..], &None),
-            (&world.ids, method, &owner[..], &last),
+            (&world.ids, method, &owner[..], &none),
+            (&world.ids, method, &owner[..], &body),
         ] {
             let target = if ids == &world.ids { there.clone() } else { World::path(path, ids) };
             let answer = world.ask(method, &target, headers, body.as_ref()).await;
@@ -75,18 +76,20 @@ async fn check_10_every_answer_is_json_and_every_error_has_a_message() {
         let request = weft.request(Method::POST, "/api/v1/events").header("content-type", kind);
         request.header("x-meshes-publishable-key", &weft.publishable_key).body(body)
     };
+    let member = weft.mint(json!({})).await;
     for (why, status, answer) in [
         ("no JSON", 400, send(request("application/json", "{".to_owned())).await),
         ("a wrong parameter", 400, weft.get("/events?limit=x").await),
         ("too much", 413, send(request("application/json", event(1 << 20))).await),
         ("too long", 414, send(weft.request(Method::GET, &long)).await),
         ("another type", 415, send(request("text/plain", event(1))).await),
+        ("nothing it may", 403, weft.get_in(&member, "/workspaces").await),
         ("a name that is taken", 409, weft.post("/workspaces", json!({ "name": "tests" })).await),
     ] {
         assert_eq!(answer.status, status, "{why}");
         assert_told(&answer, why);
     }
-    assert!([200, 400, 401, 404, 405].iter().all(|status| statuses.contains(status)), "{statuses:?}");
+    assert!([200, 201, 400, 401, 404, 405].iter().all(|status| statuses.contains(status)), "{statuses:?}");
     world.weft.stop().await;
 
     let weft = Weft::with(|config| {
