@@ -98,6 +98,14 @@ impl Contract {
             .find(|path| **path == found)
     }
 
+    /// Fails the test if the document has to object to an answer.
+    #[track_caller]
+    pub fn assert_keeps(&self, method: &Method, path: &str, answer: &Answer) {
+        if let Some(why) = self.objection(method, path, answer) {
+            panic!("{why}");
+        }
+    }
+
     /// What the document has to object to an answer.
     pub fn objection(&self, method: &Method, path: &str, answer: &Answer) -> Option<String> {
         let is_head = method == Method::HEAD;
