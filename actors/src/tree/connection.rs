@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::Act,
         connection::{Connection, InactiveReason},
         delivery::{Next, Outcome, Report},
         ids::{ConnectionId, WorkspaceId},
@@ -519,7 +520,7 @@ impl State {
             updated_at: now,
             ..connection.clone()
         });
-        match ctx.store.configure(ctx.fence, change).await {
+        match ctx.store.configure(ctx.fence, change, Some(Act::of_system(now))).await {
             // Somebody changed it meanwhile, perhaps its credentials: they get their chance.
             Ok(()) | Err(StoreError::Refused(_)) => Ok(()),
             Err(err) => Err(err),
