@@ -30,6 +30,7 @@ mod users;
 mod workspaces;
 
 use self::error::ApiError;
+pub(crate) use self::invitations::link as invitation_link;
 use crate::{
     auth::Ask,
     config::Config,

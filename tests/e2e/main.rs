@@ -4,6 +4,7 @@
 mod support;
 
 mod addresses;
+mod audit;
 mod bad_input;
 mod bulk;
 mod callers;
@@ -35,5 +36,6 @@ mod sessions;
 mod slow_peers;
 mod tokens;
 mod trial;
+mod users;
 mod webhook;
 mod workspaces;
