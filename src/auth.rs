@@ -74,8 +74,9 @@ pub struct Origin {
 }
 
 impl Origin {
-    fn of(parts: &Parts) -> Self {
-        let from = parts.extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical());
+    fn of(parts: &Parts, app: &App) -> Self {
+        let peer = parts.extensions.get::<Peer>();
+        let from = peer.map(|peer| app.proxies.client(peer.0.ip(), &parts.headers));
         let request_id = parts.extensions.get::<RequestId>().and_then(|id| id.0.to_str().ok());
         Self { from, request_id: request_id.map(str::to_owned) }
     }
@@ -90,8 +91,8 @@ impl Origin {
 impl FromRequestParts<App> for Origin {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
-        Ok(Self::of(parts))
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        Ok(Self::of(parts, app))
     }
 }
 
@@ -116,7 +117,7 @@ impl FromRequestParts<App> for Caller {
             Ok(Some(token)) => caller(app, token).await?,
             _ => Err(Unauthorized),
         };
-        let origin = Origin::of(parts);
+        let origin = Origin::of(parts, app);
         let who = found.map_err(|Unauthorized| origin.refused(app, ApiError::unauthorized()))?;
         let caller = Self { who, origin };
         let ask = parts.extensions.get::<Ask>().copied().unwrap_or(Ask::UNSAID);
@@ -271,7 +272,7 @@ pub async fn sender(app: &App, parts: &Parts) -> Result<Sender, ApiError> {
         }
         Err(err) => Err(err),
     };
-    found.map_err(|Unauthorized| Origin::of(parts).refused(app, ApiError::unauthorized()))
+    found.map_err(|Unauthorized| Origin::of(parts, app).refused(app, ApiError::unauthorized()))
 }
 
 /// What a sender claims to be.

@@ -88,6 +88,8 @@ pub struct Http {
     #[serde(deserialize_with = "span")]
     pub idle_timeout: Duration,
     pub body_bytes_max: usize,
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How much a workspace may send.

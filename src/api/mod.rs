@@ -34,6 +34,7 @@ pub(crate) use self::invitations::link as invitation_link;
 use crate::{
     auth::Ask,
     config::Config,
+    proxies::Proxies,
     rate::{AuthFailures, Rate},
 };
 use actors::{
@@ -195,6 +196,8 @@ pub struct Shared {
     /// Retries by hand of each organization.
     pub retry_rate: Rate<OrganizationId>,
     pub auth_failures: AuthFailures,
+    /// Who is believed about where a request came from.
+    pub proxies: Proxies,
     /// Passwords that each address may try, right or wrong: each costs a hash.
     pub sign_ins: AuthFailures,
     /// What comes before the path in a URL for a browser, once it is known where the server listens.
@@ -230,6 +233,7 @@ impl App {
             ingest_rate: Rate::new(ingest.events_per_second, ingest.burst),
             retry_rate: Rate::new(retries.per_second, retries.burst),
             auth_failures: AuthFailures::new(auth.failures_per_minute, auth.failures_burst),
+            proxies: Proxies(http.trusted_proxies.clone()),
             sign_ins: AuthFailures::new(auth.sign_ins_per_minute, auth.sign_ins_burst),
             public_url: OnceLock::new(),
             allow_http: *allow_http,

@@ -174,6 +174,7 @@ async fn a_wrong_address_and_a_wrong_password_read_and_cost_the_same() {
 async fn passwords_are_tried_at_a_rate() {
     let weft = Weft::with(|config| {
         (config.auth.sign_ins_per_minute, config.auth.sign_ins_burst) = (1, 3);
+        config.http.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
     });
     let weft = weft.await;
     let user = weft.user("member").await;
@@ -185,6 +186,12 @@ async fn passwords_are_tried_at_a_rate() {
     held_back.refused(429, "too many passwords were tried", "a fourth");
     assert!(held_back.header("retry-after").is_some());
     assert_eq!(weft.engine().passwords_checked(), before, "nothing is hashed for it");
+    // Behind a proxy of ours it is the client's address that counts, and that the log tells.
+    let request = weft.request(Method::POST, "/api/v1/sign-in").header("x-forwarded-for", "198.51.100.7");
+    let body = json!({ "email": user.email, "password": PASSWORD });
+    send(request.json(&body)).await.answered(200, "from elsewhere");
+    let line = weft.get("/audit?limit=1").await.answered(200, "the log")["records"][0].clone();
+    assert_eq!(line["actor"]["ip_address"], "198.51.100.7");
     weft.stop().await;
 }
 
