@@ -72,7 +72,7 @@ async fn the_log_outlives_segments_and_the_index() {
         assert_eq!(log(store).await, before);
         assert_eq!(store.user_by_email("ada@example.com").await.unwrap().as_ref(), Some(&ada));
         let invitations = store.invitations(ORGANIZATION, None, 10).await.unwrap().records;
-        assert_eq!(invitations, [other.clone()], "the other one was used up");
+        assert_eq!(invitations, std::slice::from_ref(&other), "the other one was used up");
         let named = store.organization(ORGANIZATION).await.unwrap().expect("it is there").name;
         assert_eq!(named, "name 19");
     };
