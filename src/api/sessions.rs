@@ -339,7 +339,7 @@ pub(super) async fn mint(
 ) -> Result<Response, ApiError> {
     let new = form.into_new(caller.name(), app.allow_http)?;
     caller.workspace(&app, new.workspace_id).await?;
-    let minted = app.engine.create_session(caller.organization_id(), new).await?;
+    let minted = caller.engine(&app).create_session(caller.organization_id(), new).await?;
     let Minted { session, access_token, launch_token, launch_expires_at } = minted;
     let (page, launch_token) = (page_name(session.launch_page), launch_token.expose());
     let public_url = app.public_url.get().map_or("", String::as_str);
@@ -386,7 +386,7 @@ pub(super) async fn refresh(
 ) -> Result<Response, ApiError> {
     let found = found(&app, &caller, id).await?;
     let scope = actors::engine::Scope::Workspace(found.workspace_id);
-    let (session, token) = app.engine.refresh_session(scope, id).await?;
+    let (session, token) = caller.engine(&app).refresh_session(scope, id).await?;
     Ok(respond(StatusCode::OK, &TokenJson::new(&session, token.expose())))
 }
 
@@ -397,7 +397,7 @@ pub(super) async fn revoke(
 ) -> Result<Response, ApiError> {
     let found = found(&app, &caller, id).await?;
     let scope = actors::engine::Scope::Workspace(found.workspace_id);
-    app.engine.revoke_session(scope, id).await?;
+    caller.engine(&app).revoke_session(scope, id).await?;
     Ok(respond(StatusCode::OK, &Revoked { revoked: true }))
 }
 

@@ -157,7 +157,7 @@ async fn answer(
             created_by: caller.name(),
             idempotency: None,
         };
-        let event = app.engine.test(Trial { request, rule: rule.map(|rule| rule.id) }).await?;
+        let event = caller.engine(app).test(Trial { request, rule: rule.map(|rule| rule.id) }).await?;
         let look_at = format!("/api/v1/events/{}", event.id);
         let shown = Tested { event: (&event).into(), look_at: &look_at };
         let mut response = json::respond(StatusCode::CREATED, &shown);

@@ -149,6 +149,8 @@ fn runner(cases: u32) -> TestRunner {
 /// What the document calls a request is one: every operation can be asked so that it does what it is for.
 #[tokio::test]
 async fn every_operation_does_what_it_is_asked_as_the_document_says() {
+    /// What needs more than a request that fits: a secret somebody was told, or a second owner.
+    const PARTICULAR: [&str; 5] = ["acceptInvitation", "signIn", "signOut", "changePassword", "deleteUser"];
     const TRIES: usize = 30;
     let asker = Asker::new().await;
     let mut runner = runner(1);
@@ -173,7 +175,7 @@ async fn every_operation_does_what_it_is_asked_as_the_document_says() {
                 break;
             }
         }
-        if !answers.is_empty() {
+        if !answers.is_empty() && !PARTICULAR.contains(&operation.id) {
             eprintln!("{}: {:#?}", operation.id, answers.iter().take(3).collect::<Vec<_>>());
             never.insert(operation.id);
         }

@@ -295,7 +295,7 @@ fn sense(name: &str) -> Option<BoxedStrategy<Value>> {
         "url" => known("url").prop_map(Value::from).boxed(),
         "allowed_origins" => Just(json!(["https://app.example.com"])).boxed(),
         "launch_path" => texts(&["/workspace/events"]),
-        "access_key" | "session" => known(name).prop_map(Value::from).boxed(),
+        "access_key" | "session" | "user" | "invitation" => known(name).prop_map(Value::from).boxed(),
         _ => return None,
     })
 }

@@ -11,6 +11,7 @@ mod operation;
 mod ops;
 mod rules;
 pub(super) mod schema;
+mod users;
 mod workspaces;
 
 use self::operation::{Describe, Operation, of};
@@ -35,10 +36,18 @@ struct Tag {
 }
 
 fn tags() -> Vec<Tag> {
-    [workspaces::tags(), connections::tags(), rules::tags(), events::tags(), access::tags(), ops::tags()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        workspaces::tags(),
+        connections::tags(),
+        rules::tags(),
+        events::tags(),
+        access::tags(),
+        users::tags(),
+        ops::tags(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The document.
@@ -97,6 +106,10 @@ fn security_schemes() -> Value {
         "sessionToken": {
             "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
             "description": "The `access_token` of a session. A `member` may read; `admin` and `owner` may write; payloads need the scope `events.payload:read` too.",
+        },
+        "userToken": {
+            "type": "http", "scheme": "bearer",
+            "description": "The `access_token` of who signed in. A `member` may read, retry and cancel, an `admin` change what is in workspaces too, an `owner` everything; none may send events.",
         },
         "publishableKey": {
             "type": "apiKey", "in": "header", "name": "X-Meshes-Publishable-Key",

@@ -38,12 +38,14 @@ const ERRORS: [(u16, &str, &str); 15] = [
 
 /// Ids and names in paths, each with its form.
 #[rustfmt::skip] // the columns are the point
-const PATH: [(&str, &str, &str); 7] = [
+const PATH: [(&str, &str, &str); 9] = [
     ("workspace",  "uuid",                     "A workspace's id."),
     ("connection", "uuid",                     "A connection's id."),
     ("rule",       "uuid",                     "A rule's id; of an event's deliveries also the delivery's own."),
     ("event",      "uuid",                     "An event's id."),
     ("attempt",    "uuid",                     "An attempt's id."),
+    ("user",       "uuid",                     "A user's id."),
+    ("invitation", "uuid",                     "An invitation's id."),
     ("session",    "^sess_[0-9a-fA-F-]{36}$",  "A session's id."),
     ("access_key", "^mk_[A-Za-z0-9_-]{22,}$",  "A machine key's public half."),
 ];
@@ -85,6 +87,8 @@ pub struct Operation {
     summary: &'static str,
     description: &'static str,
     asks: Asks,
+    /// Only of who signed in.
+    is_of_users: bool,
     parameters: Vec<Parameter>,
     page: Option<Sizes>,
     body: Option<(Describe, bool)>,
@@ -102,6 +106,7 @@ impl Operation {
             summary,
             description: "",
             asks: Asks::Nobody,
+            is_of_users: false,
             parameters: Vec::new(),
             page: None,
             body: None,
@@ -143,6 +148,11 @@ impl Operation {
     /// What it asks of its caller, as the table of routes says.
     pub fn asks(self, permission: Permission, subject: Subject) -> Self {
         Self { asks: Asks::Caller(permission, subject), ..self }.errors([401, 403, 429, 503])
+    }
+
+    /// It is about the user who asks.
+    pub fn of_users(self) -> Self {
+        Self { is_of_users: true, ..self }
     }
 
     /// It takes events from publishable keys too.
@@ -322,12 +332,14 @@ impl Operation {
             Asks::Nobody => json!([]),
             Asks::Sender => json!([{ "publishableKey": [] }, { "bearerAuth": [Permission::Send.as_str()] }]),
             Asks::Caller(permission, subject) => {
-                let role = permission.as_str();
-                if is_for_sessions(permission, subject) {
-                    json!([{ "bearerAuth": [role] }, { "sessionToken": [role] }])
-                } else {
-                    json!([{ "bearerAuth": [role] }])
-                }
+                let schemes: &[&str] = match self.is_of_users {
+                    true => &["userToken"],
+                    false if is_for_sessions(permission, subject) => {
+                        &["bearerAuth", "userToken", "sessionToken"]
+                    }
+                    false => &["bearerAuth", "userToken"],
+                };
+                schemes.iter().map(|scheme| json!({ *scheme: [permission.as_str()] })).collect()
             }
         }
     }
@@ -419,7 +431,10 @@ mod tests {
             statuses,
             ["201", "400", "401", "403", "404", "408", "413", "414", "415", "429", "500", "503"]
         );
-        assert_eq!(told["security"], json!([{ "bearerAuth": ["write"] }, { "sessionToken": ["write"] }]));
+        assert_eq!(
+            told["security"],
+            json!([{ "bearerAuth": ["write"] }, { "userToken": ["write"] }, { "sessionToken": ["write"] }])
+        );
         let names: Vec<_> = told["parameters"].as_array().expect("a list").iter().collect();
         assert_eq!(names[0]["$ref"], "#/components/parameters/workspace");
         assert_eq!(names[1]["$ref"], "#/components/parameters/key");
