@@ -40,6 +40,7 @@ use crate::{
     domain::{
         connection::{Connection, InactiveReason},
         ids::IdSource,
+        plan::{Plans, Retention},
     },
     store::{Change, Fence, Store},
     transport::Http,
@@ -96,6 +97,7 @@ struct Inner {
     ids: IdSource,
     http: Http,
     vault: Vault,
+    plans: Arc<Plans>,
     /// Makes connections ready to be asked.
     preparer: Arc<dyn Preparer>,
     /// Whose turn it is to read payloads.
@@ -122,6 +124,7 @@ impl Engine {
         vault.check().await?;
         let fence = store.fence();
         let preparer = options.seams.preparer.unwrap_or_else(|| Arc::new(vault.clone()));
+        let plans = Arc::new(options.plans);
         let mut tree = None;
         if with_tree {
             let settings = Settings {
@@ -129,7 +132,7 @@ impl Engine {
                 timeout: options.delivery.timeout,
                 max_in_flight: options.delivery.max_in_flight,
                 idle_after: options.idle_after,
-                retention_days: options.retention_days,
+                retention: Retention { default_days: options.retention_days, plans: plans.clone() },
                 retention_every: options.retention_every,
             };
             let preparer = preparer.clone();
@@ -145,6 +148,7 @@ impl Engine {
             ids,
             http,
             vault,
+            plans,
             preparer,
             scans: Semaphore::new(search::SCANS_MAX),
             tree,

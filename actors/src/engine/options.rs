@@ -3,7 +3,7 @@
 use super::{EngineError, internal};
 use crate::{
     clock::Clock,
-    domain::retry::RetryPolicy,
+    domain::{plan::Plans, retry::RetryPolicy},
     store::{
         Store,
         embedded::{self, EmbeddedStore},
@@ -34,6 +34,7 @@ pub struct Options {
     pub delivery: DeliveryDefaults,
     /// Days that finished events are kept where a workspace says nothing.
     pub retention_days: u32,
+    pub plans: Plans,
     /// Private addresses that may be reached.
     pub outbound_allow: Vec<ipnet::IpNet>,
     /// Plain-http destinations too.
@@ -67,6 +68,7 @@ impl Options {
                 max_in_flight: 64,
             },
             retention_days: 30,
+            plans: Plans::default(),
             outbound_allow: Vec::new(),
             allow_http: false,
             name_server: None,

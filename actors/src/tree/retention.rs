@@ -34,7 +34,7 @@ impl Actor for RetentionActor {
         ctx: &mut Context,
     ) -> Result<(), ActorProcessingErr> {
         ctx.faults.at("retention.retain");
-        let forgotten = ctx.store.retain(ctx.fence, ctx.clock.now(), ctx.settings.retention_days).await;
+        let forgotten = ctx.store.retain(ctx.fence, ctx.clock.now(), &ctx.settings.retention).await;
         myself.send_after(ctx.settings.retention_every, || Msg::Tick);
         match forgotten {
             Ok(0) => Ok(()),

@@ -11,6 +11,7 @@ impl<V: View> State<V> {
     }
 
     pub(super) fn apply(&mut self, record: Record, place: Place) -> Result<(), StoreError> {
+        let counted = usage::counts(&record);
         match record {
             Record::Opened { epoch } => {
                 self.fence = Fence(epoch);
@@ -57,7 +58,9 @@ impl<V: View> State<V> {
             }
             Record::Carried(carried) => self.apply_carried(*carried, place)?,
             Record::Void => {}
+            Record::Used(rows) => self.apply_usage(rows),
         }
+        self.gather(counted);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod full_disk;
 mod index;
 mod reclaim;
+mod usage;
 
 pub use full_disk::SmallDisk;
 
