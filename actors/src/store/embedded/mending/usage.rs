@@ -6,7 +6,7 @@ use crate::{
         delivery::{Next, Outcome},
         usage::{USAGE_DAYS_KEPT, Usage},
     },
-    store::state::record::Record,
+    store::state::{record::Record, usage::counts},
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,6 +37,24 @@ fn built_from_nothing(home: &Home) -> EmbeddedStore {
     fs::remove_dir_all(home.index()).unwrap();
     fs::remove_file(home.path().join("CHECKPOINT")).unwrap();
     home.open()
+}
+
+/// Each record that tells the one row there is says what the records before it come to.
+fn assert_told_exactly(store: &EmbeddedStore) {
+    let (mut so_far, mut told) = (None::<Usage>, 0);
+    for found in store.log.reader.scan(store.log.reader.first_sequence()) {
+        let record = Record::decode(&found.unwrap().1.body).unwrap();
+        if let (Some(so_far), Some((_, more))) = (&mut so_far, counts(&record)) {
+            so_far.add(&more);
+        }
+        if let Record::Used(rows) = record {
+            let row = rows[0].usage;
+            assert_eq!(so_far.unwrap_or(row), row, "after {told} such records");
+            so_far = Some(row);
+            told += 1;
+        }
+    }
+    assert!(told > 20, "{told} such records");
 }
 
 /// Events that are delivered at the second try, and forgotten.
@@ -74,7 +92,11 @@ async fn what_was_counted_outlives_its_segments_beside_work() {
         let (home, store, is_over) = (home.clone(), store.clone(), is_over.clone());
         tokio::spawn(async move {
             let mut accepted = 0;
-            while !is_over.load(Ordering::Acquire) {
+            // Not for ever: what they write makes segments, too.
+            for _ in 0..300 {
+                if is_over.load(Ordering::Acquire) {
+                    break;
+                }
                 accepted += pass(&home, &store, 1, 10).await;
             }
             accepted
@@ -87,6 +109,9 @@ async fn what_was_counted_outlives_its_segments_beside_work() {
         events += writer.await.unwrap();
     }
     assert!(events > 1_600 && store.log.reader.first_sequence() > first, "segments went meanwhile");
+    let last = store.state.read().next_sequence() - 1;
+    store.log.durable(last).await.unwrap();
+    assert_told_exactly(&store);
     let all = Usage { events, deliveries: events, attempts: 2 * events, delivered: events };
     let expected = vec![(Day::of(NOW), all)];
     assert_eq!(usage(&store).await, expected, "while it is open");
