@@ -7,31 +7,37 @@ mod accounts;
 mod connections;
 mod events;
 mod identity;
+mod keys;
+mod meter;
 mod names;
 mod options;
+mod plans;
 mod rules;
 mod search;
 mod seen_through;
+mod sessions;
 mod trial;
 mod vault;
 
-use self::vault::Vault;
 pub use self::{
     accounts::{ActionView, MappingView, NewMapping},
     connections::{ConnectionPatch, ConnectionView, NewConnection},
     events::IngestRequest,
-    identity::MachineKeyClear,
+    keys::{MachineKeyClear, NewMachineKey},
     names::NamePatch,
     options::{DeliveryDefaults, Options, Seams},
+    plans::PlanView,
     rules::{NewRule, RulePatch},
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
+    sessions::{Minted, NewSession},
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
 };
+use self::{plans::Limits, vault::Vault};
 pub use crate::destinations::{live::Item, spec};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
     Appended, DeliveryFilter, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page,
-    Refusal, RuleFilter, Scope, StoreError, Unavailable, Verification,
+    Refusal, RuleFilter, Scope, SessionFilter, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{
@@ -40,13 +46,15 @@ use crate::{
     domain::{
         connection::{Connection, InactiveReason},
         ids::IdSource,
-        plan::{Plans, Retention},
+        plan::{Exceeded, Retention},
+        timestamp::Timestamp,
     },
     store::{Change, Fence, Store},
     transport::Http,
     tree::{Context, Settings, Tree},
 };
-use std::{sync::Arc, time::Duration};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// Queues looked at in one go for the gauges of what waits: nobody else gets at the store meanwhile.
@@ -69,6 +77,9 @@ pub enum EngineError {
     /// It does not fit what is there.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The organization's plan has no room for it.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Nothing can be accepted at the moment.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -97,7 +108,9 @@ struct Inner {
     ids: IdSource,
     http: Http,
     vault: Vault,
-    plans: Arc<Plans>,
+    limits: Limits,
+    /// Machine keys whose use was recorded lately, and when.
+    keys_used: Mutex<HashMap<String, Timestamp>>,
     /// Makes connections ready to be asked.
     preparer: Arc<dyn Preparer>,
     /// Whose turn it is to read payloads.
@@ -148,7 +161,8 @@ impl Engine {
             ids,
             http,
             vault,
-            plans,
+            limits: Limits::new(plans),
+            keys_used: Mutex::default(),
             preparer,
             scans: Semaphore::new(search::SCANS_MAX),
             tree,

@@ -7,6 +7,7 @@ use crate::{
         connection::{Connection, InactiveReason, Policy},
         field::FieldError,
         ids::{ConnectionId, WorkspaceId},
+        plan::Limit,
         timestamp::Timestamp,
         workspace::Workspace,
     },
@@ -103,7 +104,8 @@ impl Engine {
             updated_at: now,
             version: 1,
         };
-        self.configure(Change::CreateConnection(connection.clone())).await?;
+        let change = Change::CreateConnection(connection.clone());
+        self.configure_within(workspace.organization_id, Limit::Connections, change).await?;
         Ok(self.shown(connection, destination.masked(&settings)))
     }
 

@@ -7,6 +7,7 @@ mod delivery;
 mod drain;
 mod isolation;
 mod pace;
+mod plans;
 mod recovery;
 mod restarts;
 mod rules;

@@ -158,6 +158,7 @@ async fn usage_is_forgotten_after_its_time_and_not_before() {
     };
     let key = PublishableKey {
         public_key: "mesh_pub_v1_test".to_owned(),
+        older: Vec::new(),
         name: "test".to_owned(),
         organization_id: ORGANIZATION,
         workspace_id: WORKSPACE,
