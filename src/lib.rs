@@ -66,6 +66,7 @@ pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> O
             max_in_flight: config.delivery.max_in_flight,
         },
         retention_days: config.store.retention_days,
+        plans: config.plans(),
         outbound_allow: config.outbound_allow.clone(),
         allow_http: config.allow_http,
         name_server: config.dns.map(|server| server.0),

@@ -22,6 +22,7 @@ mod rules;
 mod search;
 mod sessions;
 mod trial;
+mod usage;
 mod workspaces;
 
 use self::error::ApiError;
@@ -134,6 +135,9 @@ fn routes() -> Router<App> {
             "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",
             ask(Payload, Events, get(history::response_details)),
         )
+        .route("/usage",                      ask(Read, Workspaces, get(usage::list)))
+        .route("/workspaces/{workspace}/usage", ask(Read, Workspaces, get(usage::list_of_workspace)))
+        .route("/plan",                       ask(Read, Organization, get(usage::plan)))
         .route("/sessions",                   ask(Sessions, Workspaces, get(sessions::list).post(sessions::mint)))
         .route("/sessions/{session}",         ask(Sessions, Workspaces, delete(sessions::revoke)))
         .route("/sessions/{session}/refresh", ask(Sessions, Workspaces, post(sessions::refresh)))

@@ -34,7 +34,7 @@ const PAYLOAD: Of = Some(('e', 'p'));
 /// Every route there is, whom it answers, and what it asks of a session. A new one fails
 /// [`the_list_is_complete`] until it is here, and so is asked by strangers and by every kind of session.
 #[rustfmt::skip]
-pub const ROUTES: [(&str, &str, For, Of); 57] = [
+pub const ROUTES: [(&str, &str, For, Of); 60] = [
     ("GET",      "/workspaces",                                                       Machine,  NONE),
     ("POST",     "/workspaces",                                                       Machine,  NONE),
     ("GET",      "/workspaces/{workspace}",                                           Machine,  NONE),
@@ -89,6 +89,9 @@ pub const ROUTES: [(&str, &str, For, Of); 57] = [
     ("GET",      "/keys",                                                             Machine,  NONE),
     ("POST",     "/keys",                                                             Machine,  NONE),
     ("DELETE",   "/keys/{access_key}",                                                Machine,  NONE),
+    ("GET",      "/usage",                                                            Machine,  NONE),
+    ("GET",      "/workspaces/{workspace}/usage",                                     Machine,  NONE),
+    ("GET",      "/plan",                                                             Machine,  NONE),
     ("GET",      "/healthz",                                                          Anybody,  NONE),
     ("GET",      "/readyz",                                                           Anybody,  NONE),
     ("GET",      "/metrics",                                                          Anybody,  NONE),

@@ -35,5 +35,6 @@ mod sessions;
 mod slow_peers;
 mod tokens;
 mod trial;
+mod usage;
 mod webhook;
 mod workspaces;

@@ -4,7 +4,7 @@
 
 use super::{ids::OrganizationId, timestamp::Timestamp, usage::Day, workspace::Workspace};
 use serde::Deserialize;
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,8 +106,8 @@ impl Plan {
 pub struct Exceeded {
     pub limit: Limit,
     pub of: u64,
-    /// When there is room again by itself, if ever.
-    pub until: Option<Timestamp>,
+    /// When there is room again by itself, if ever, and how long that is.
+    pub until: Option<(Timestamp, Duration)>,
 }
 
 impl std::error::Error for Exceeded {}
@@ -117,7 +117,7 @@ impl fmt::Display for Exceeded {
         let Self { limit, of, until } = self;
         write!(f, "the plan allows {of} {}, and there are so many already; ", limit.noun())?;
         match until {
-            Some(until) => {
+            Some((until, _)) => {
                 write!(f, "nothing was accepted: send it again from {until} on, or have the plan changed")
             }
             None => write!(f, "delete one that is not needed, or have the plan changed"),

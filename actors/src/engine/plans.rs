@@ -164,7 +164,7 @@ impl Engine {
             let_in.refused.push(is_full.map(|its| Exceeded {
                 limit: Limit::EventsPerMonth,
                 of: let_in.taken[its].of,
-                until: Some(turns_at),
+                until: Some((turns_at, turns_at.since(at))),
             }));
             if is_full.is_none() {
                 those.push(new);
