@@ -3,6 +3,9 @@
 //! Read once into typed values, later sources over earlier ones: the embedded defaults, a file,
 //! `WEFT_…` variables, flags. A key nobody knows is refused: a misspelt limit is no limit.
 
+mod operational_webhook;
+
+pub use self::operational_webhook::OperationalWebhook;
 use actors::{
     domain::{
         ids::OrganizationId,
@@ -71,6 +74,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub store: Store,
     pub shutdown: Shutdown,
+    pub operational_webhook: OperationalWebhook,
 }
 
 /// How log lines look.
@@ -96,6 +100,8 @@ pub struct Http {
     #[serde(deserialize_with = "span")]
     pub idle_timeout: Duration,
     pub body_bytes_max: usize,
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How much a workspace may send.
@@ -122,6 +128,8 @@ pub struct Retries {
 pub struct Auth {
     pub failures_per_minute: u32,
     pub failures_burst: u32,
+    pub sign_ins_per_minute: u32,
+    pub sign_ins_burst: u32,
 }
 
 /// How destinations are spoken to where a connection's policy says nothing.
@@ -141,6 +149,7 @@ pub struct Store {
     pub segment_bytes: u64,
     pub cache_bytes: u64,
     pub retention_days: u32,
+    pub audit_retention_days: u32,
     pub accept_damage: bool,
 }
 
@@ -225,6 +234,9 @@ impl Config {
         if auth.failures_per_minute == 0 || auth.failures_burst == 0 {
             return refuse("auth: failures_per_minute and failures_burst must be at least 1");
         }
+        if auth.sign_ins_per_minute == 0 || auth.sign_ins_burst == 0 {
+            return refuse("auth: sign_ins_per_minute and sign_ins_burst must be at least 1");
+        }
         if !(1..=256).contains(&delivery.max_in_flight) {
             return refuse("delivery.max_in_flight: must be from 1 to 256");
         }
@@ -238,6 +250,10 @@ impl Config {
         if store.retention_days == 0 {
             return refuse("store.retention_days: must be at least 1");
         }
+        if store.audit_retention_days == 0 {
+            return refuse("store.audit_retention_days: must be at least 1");
+        }
+        self.operational_webhook.check(&self.outbound_allow, self.allow_http)?;
         self.check_plans()
     }
 
@@ -476,6 +492,8 @@ mod tests {
             ("[plans.small]\non_events_exceeded = 'drop'", "plans.small.on_events_exceeded"),
             ("[plans.small]\nretention_days = 0",    "plans.small.retention_days: must be at least 1"),
             ("data = ''",                            "data"),
+            ("[operational_webhook]\nurl = 'x'",     "operational_webhook.url"),
+            ("[operational_webhook]\nsecret = 5",    "operational_webhook.secret: must be text"),
             ("public_url = 'weft.example.com'",      "public_url: not an http"),
             ("public_url = 'https://a.example/x'",   "public_url: not an http"),
             ("public_url = 'https://u@a.example'",   "public_url: not an http"),

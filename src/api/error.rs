@@ -157,6 +157,7 @@ impl From<EngineError> for ApiError {
             EngineError::Refused(refusal) => refusal.into(),
             EngineError::Exceeded(exceeded) => exceeded.into(),
             EngineError::Unavailable(reason) => reason.into(),
+            EngineError::NotProven => Self::unauthorized(),
             EngineError::ProbeFailed(why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, why),
             err @ (EngineError::Internal(_) | EngineError::WrongMasterKey) => {
                 tracing::error!(why = %err, "the engine failed");
@@ -170,7 +171,9 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-            Refusal::TooMany(..) | Refusal::TooManyKeys(_) => StatusCode::FORBIDDEN,
+            Refusal::TooMany(..) | Refusal::TooManyKeys(_) | Refusal::TooManyUsers(..) => {
+                StatusCode::FORBIDDEN
+            }
             Refusal::TooManyMatches(_) => StatusCode::BAD_REQUEST,
             Refusal::InFlight => StatusCode::TOO_EARLY,
             Refusal::ConnectionGone | Refusal::ConnectionInactive => StatusCode::UNPROCESSABLE_ENTITY,
@@ -180,6 +183,7 @@ impl From<Refusal> for ApiError {
             | Refusal::HasRules(_)
             | Refusal::Stale(_)
             | Refusal::SessionOver(_)
+            | Refusal::LastOwner
             | Refusal::IdempotencyMismatch
             | Refusal::Final(_) => StatusCode::CONFLICT,
         };
@@ -291,6 +295,9 @@ mod tests {
             (Exceeded { limit: Limit::Rules, of: 3, until: None }.into(), 403, None),
             (Exceeded { limit: Limit::EventsPerMonth, of: 3, until }.into(), 429, Some("9")),
             (Refusal::TooManyKeys(10).into(),                        403, None),
+            (Refusal::TooManyUsers(10, "users").into(),              403, None),
+            (Refusal::LastOwner.into(),                              409, None),
+            (EngineError::NotProven,                                 401, None),
             (Refusal::SessionOver(Over::Revoked).into(),             409, None),
             (Refusal::TooManyMatches(200).into(),                    400, None),
             (Refusal::IdempotencyMismatch.into(),                    409, None),

@@ -138,26 +138,25 @@ struct Limits {
 struct LimitJson {
     /// Null: none.
     limit: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    used: Option<u64>,
+    used: u64,
     /// There is more than the limit says.
     exceeded: bool,
 }
 
 impl From<PlanView> for PlanJson {
     fn from(view: PlanView) -> Self {
-        let of = |limit, used: Option<u64>| {
+        let of = |limit, used: u64| {
             let limit = view.plan.limit(limit);
-            let exceeded = limit.zip(used).is_some_and(|(limit, used)| used > limit);
+            let exceeded = limit.is_some_and(|limit| used > limit);
             LimitJson { limit, used, exceeded }
         };
         Self {
             limits: Limits {
-                events_per_month: of(Limit::EventsPerMonth, Some(view.events)),
-                workspaces: of(Limit::Workspaces, Some(view.held.workspaces)),
-                connections: of(Limit::Connections, Some(view.held.connections)),
-                rules: of(Limit::Rules, Some(view.held.rules)),
-                members: of(Limit::Members, None),
+                events_per_month: of(Limit::EventsPerMonth, view.events),
+                workspaces: of(Limit::Workspaces, view.held.workspaces),
+                connections: of(Limit::Connections, view.held.connections),
+                rules: of(Limit::Rules, view.held.rules),
+                members: of(Limit::Members, view.held.members),
             },
             on_events_exceeded: match view.plan.on_events_exceeded {
                 OnEventsExceeded::Accept => "accept",

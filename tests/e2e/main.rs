@@ -4,10 +4,12 @@
 mod support;
 
 mod addresses;
+mod audit;
 mod bad_input;
 mod bulk;
 mod callers;
 mod catalogues;
+mod checks;
 mod connections;
 mod cors;
 mod delivery;
@@ -23,6 +25,7 @@ mod keys;
 mod lists;
 mod names;
 mod noise;
+mod operational;
 mod payloads;
 mod rate;
 mod retry_cancel;
@@ -36,5 +39,7 @@ mod slow_peers;
 mod tokens;
 mod trial;
 mod usage;
+mod users;
+mod walks;
 mod webhook;
 mod workspaces;

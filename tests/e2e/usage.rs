@@ -203,7 +203,7 @@ async fn without_a_plan_there_is_no_limit() {
         "name": null,
         "limits": {
             "events_per_month": of(2), "workspaces": of(1), "connections": of(0), "rules": of(0),
-            "members": { "limit": null, "exceeded": false },
+            "members": of(0),
         },
         "on_events_exceeded": "accept",
         "retention_days": null,

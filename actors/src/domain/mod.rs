@@ -1,6 +1,7 @@
 //! Data and decisions, pure: no IO, no async, no clock.
 
 pub mod access;
+pub mod audit;
 pub mod catalog;
 pub mod condition;
 pub mod connection;
@@ -11,6 +12,7 @@ pub mod ids;
 pub mod key;
 pub mod mapping;
 pub mod names;
+pub mod notice;
 pub mod payload;
 pub mod plan;
 pub mod retry;
@@ -21,4 +23,6 @@ pub mod session;
 pub mod session_token;
 pub mod timestamp;
 pub mod usage;
+pub mod user;
+pub mod user_token;
 pub mod workspace;

@@ -2,7 +2,7 @@
 //!
 //! Decisions only: who asks brings the figures.
 
-use super::{ids::OrganizationId, timestamp::Timestamp, usage::Day, workspace::Workspace};
+use super::{ids::OrganizationId, notice, timestamp::Timestamp, usage::Day, workspace::Workspace};
 use serde::Deserialize;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -137,9 +137,11 @@ pub struct Plans {
 }
 
 impl Plans {
-    /// The name of an organization's plan.
+    /// The name of an organization's plan. The operator's own, which operational events go through, has none
+    /// unless it is named.
     pub fn name_of(&self, organization: OrganizationId) -> Option<&str> {
-        self.of.get(&organization).or(self.default.as_ref()).map(String::as_str)
+        let default = self.default.as_ref().filter(|_| organization != notice::ORGANIZATION);
+        self.of.get(&organization).or(default).map(String::as_str)
     }
 
     /// An organization's plan.
@@ -258,5 +260,6 @@ mod tests {
         plans.default = Some("small".to_owned());
         assert_eq!([own, other].map(|id| plans.plan_of(id).rules), [Some(9), Some(1)]);
         assert_eq!([own, other].map(|id| plans.name_of(id)), [Some("large"), Some("small")]);
+        assert_eq!(plans.name_of(notice::ORGANIZATION), None, "nobody stands in the operator's way");
     }
 }

@@ -49,6 +49,13 @@ impl Day {
         Self::of_date(self.date().last_of_month().tomorrow().unwrap_or(jiff::civil::Date::MAX))
     }
 
+    /// Its month, such as `2026-03`.
+    pub fn month(self) -> String {
+        let mut text = self.to_string();
+        text.truncate(7);
+        text
+    }
+
     fn date(self) -> jiff::civil::Date {
         let moment = jiff::Timestamp::from_millisecond(self.start().0).unwrap_or(jiff::Timestamp::MAX);
         jiff::tz::Offset::UTC.to_datetime(moment).date()

@@ -7,6 +7,7 @@ use crate::{
         connection::{Connection, InactiveReason, Policy},
         field::FieldError,
         ids::{ConnectionId, WorkspaceId},
+        notice::Notice,
         plan::Limit,
         timestamp::Timestamp,
         workspace::Workspace,
@@ -65,7 +66,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let engine = self.clone();
         let configured = SeenThrough::new(async move {
-            let configured = engine.0.store.configure(engine.0.fence, change).await;
+            let configured = engine.0.store.configure(engine.0.fence, change, Some(engine.act())).await;
             if let Some(tree) = &engine.0.tree {
                 tree.connection_changed(workspace, id);
             }
@@ -149,6 +150,7 @@ impl Engine {
     ) -> Result<ConnectionView, EngineError> {
         let inner = &self.0;
         let mut connection = self.stored_connection(scope, id).await?;
+        let before = connection.clone();
         let destination = destination(&connection.kind)?;
         let workspace = self.workspace_of(&connection).await?;
         let mut settings = inner.vault.open_settings(&workspace, &connection)?;
@@ -172,6 +174,7 @@ impl Engine {
         connection.version += 1;
         let change = Change::UpdateConnection(connection.clone());
         self.configure_connection(workspace.id, id, change).await?;
+        Notice::of_change(&before, &connection).into_iter().for_each(|notice| self.notify(notice));
         Ok(self.shown(connection, destination.masked(&settings)))
     }
 

@@ -8,6 +8,7 @@ use crate::{
     domain::{
         event::Event,
         ids::{OrganizationId, WorkspaceId},
+        notice::Notice,
         plan::{Crossing, Exceeded, Limit, Plan, Plans, crossing, month_of},
         timestamp::Timestamp,
         usage::{Day, USAGE_DAYS_KEPT, UsageRow},
@@ -126,11 +127,12 @@ impl Engine {
             Limit::Workspaces => held.workspaces,
             Limit::Connections => held.connections,
             Limit::Rules => held.rules,
-            Limit::EventsPerMonth | Limit::Members => 0, // neither is a row of configuration
+            Limit::Members => held.members,
+            Limit::EventsPerMonth => 0, // not a row of configuration
         };
         plan.check(limit, used)?;
         self.configure(change).await?;
-        self.notify(organization, limit, crossing(used, used + 1, of), (used + 1, of));
+        self.tell(organization, limit, crossing(used, used + 1, of), (used + 1, of));
         Ok(())
     }
 
@@ -185,28 +187,31 @@ impl Engine {
             };
             let accepted = is_for.into_iter().zip(appended).filter(is_new).count() as u64;
             let (crossing, used) = places.settle(accepted, of);
-            self.notify(organization, Limit::EventsPerMonth, crossing, (used, of));
+            self.tell(organization, Limit::EventsPerMonth, crossing, (used, of));
         }
     }
 
-    /// Tells who should know that a limit is near or reached.
-    fn notify(
+    /// Tells the operator that a limit is near or reached.
+    fn tell(
         &self,
         organization: OrganizationId,
         limit: Limit,
         crossing: Option<Crossing>,
         (used, of): (u64, u64),
     ) {
-        let limit = limit.key();
-        match crossing {
-            Some(Crossing::Near) => {
+        let Some(crossing) = crossing else { return };
+        let (key, month) = (limit.key(), self.today().month());
+        let (workspace, limit) = (None, key.to_owned());
+        self.notify(match crossing {
+            Crossing::Near => {
                 warn!(organization_id = %organization, limit, used, of, "four fifths of a plan's limit are used");
+                Notice::LimitNear { organization, workspace, limit, used, of, month }
             }
-            Some(Crossing::Reached) => {
+            Crossing::Reached => {
                 warn!(organization_id = %organization, limit, used, of, "a plan's limit is reached");
+                Notice::LimitReached { organization, workspace, limit, used, of, month }
             }
-            None => {}
-        }
+        });
     }
 }
 

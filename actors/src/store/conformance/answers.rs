@@ -201,6 +201,7 @@ impl Model {
             workspaces: count(&mut self.workspaces.values().map(|it| it.organization_id)),
             connections: count(&mut self.connections.values().map(|it| it.organization_id)),
             rules: count(&mut self.rules.values().map(|it| it.organization_id)),
+            members: count(&mut self.people.users.values().map(|it| it.organization_id)),
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod access;
 mod apply;
+mod audit;
 mod change;
 mod claims;
 mod history;
@@ -16,6 +17,7 @@ mod queue;
 pub mod record;
 mod retention;
 pub mod usage;
+mod users;
 pub mod verify;
 
 use super::*;

@@ -145,7 +145,7 @@ async fn usage_is_forgotten_after_its_time_and_not_before() {
     let home = Home::new();
     let store = home.open();
     let organization = Organization { id: ORGANIZATION, name: "test".to_owned(), created_at: NOW };
-    store.configure(store.fence(), Change::CreateOrganization(organization)).await.unwrap();
+    store.configure(store.fence(), Change::CreateOrganization(organization), None).await.unwrap();
     let workspace = Workspace {
         id: WORKSPACE,
         organization_id: ORGANIZATION,
@@ -165,7 +165,7 @@ async fn usage_is_forgotten_after_its_time_and_not_before() {
         created_at: NOW,
     };
     let created = Change::CreateWorkspace(Box::new((workspace, key)));
-    store.configure(store.fence(), created).await.unwrap();
+    store.configure(store.fence(), created, None).await.unwrap();
     let new = home.event(WORKSPACE, NOW, 10);
     let id = new.event.id;
     store.append_events(store.fence(), vec![new]).await[0].as_ref().unwrap();
