@@ -3,12 +3,16 @@
 use crate::support::*;
 use actors::{
     domain::{
+        notice,
         plan::{Exceeded, Limit, OnEventsExceeded, Plan, Plans},
+        secret::Secret,
+        session::Role,
         usage::{Day, Usage},
     },
-    engine::{Idempotency, Trial},
+    engine::{Idempotency, Joining, NewInvitation, OperationalWebhook, Trial},
     store::{StoreError, Unavailable},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
 
 /// A world where everybody has this plan.
@@ -203,4 +207,69 @@ async fn usage_outlives_the_events_that_a_plan_keeps_for_a_day() {
     let page = tenant.engine.usage(tenant.scope(), days, None, 9).await.expect("readable");
     let usage = Usage { events: 1, deliveries: 1, attempts: 1, delivered: 1 };
     assert_eq!(page.records.iter().map(|row| row.usage).collect::<Vec<_>>(), [usage]);
+}
+
+/// The operator is told once a month that a limit is near, and once that it is reached.
+#[tokio::test(start_paused = true)]
+async fn the_operator_is_told_of_limits_once_a_month() {
+    let mut world = ten_a_month(OnEventsExceeded::Accept);
+    let secret = Secret::new(format!("whsec_{}", STANDARD.encode([1; 32])));
+    world.options.operational_webhook =
+        Some(OperationalWebhook { url: "https://ops.example.com/weft".to_owned(), secret });
+    let tenant = Tenant::new(&world.start().await).await;
+    let told = async || {
+        tokio::time::sleep(hours(1)).await;
+        let calls = world.fake.calls_to(notice::CONNECTION);
+        let told = |call: &Call| {
+            let payload: serde_json::Value = serde_json::from_slice(&call.payload).expect("JSON");
+            (call.event_name.clone(), payload["month"].to_string(), payload["used"].as_u64())
+        };
+        calls.iter().map(told).collect::<Vec<_>>()
+    };
+    let near = |month: &str, used| ("weft.limit.near".to_owned(), format!("\"{month}\""), Some(used));
+    let reached = |month: &str, used| ("weft.limit.reached".to_owned(), format!("\"{month}\""), Some(used));
+    tenant.emit_many("a.b", 7).await;
+    assert_eq!(told().await, []);
+    tenant.emit_many("a.b", 2).await;
+    assert_eq!(told().await, [near("2026-03", 9)]);
+    for _ in 0..5 {
+        tenant.emit("a.b").await;
+    }
+    let mut expected = vec![near("2026-03", 9), reached("2026-03", 10)];
+    assert_eq!(told().await, expected);
+    tokio::time::sleep(days(17)).await;
+    tenant.emit_many("a.b", 12).await;
+    expected.push(reached("2026-04", 12));
+    assert_eq!(told().await, expected, "both at once are one");
+    let own = tenant.engine.plan_view(notice::ORGANIZATION).await.expect("readable");
+    assert_eq!((own.name, own.plan), (None, Plan::default()), "nothing limits the operator's own");
+}
+
+/// A plan's members are the users of the organization: those who were invited join while there is room.
+#[tokio::test(start_paused = true)]
+async fn nobody_joins_beyond_the_plans_members() {
+    let world = world_of(Plan { members: Some(1), ..Plan::default() });
+    let tenant = Tenant::new(&world.start().await).await;
+    let engine = &tenant.engine;
+    let invite = async |email: &str| {
+        let new =
+            NewInvitation { email: email.to_owned(), role: Role::Member, created_by: "test".to_owned() };
+        engine.invite(tenant.organization, new).await
+    };
+    let join = async |token: Secret| {
+        let password = Secret::new("correct horse battery".to_owned());
+        engine.accept_invitation(Joining { token, name: "Ada".to_owned(), password }).await
+    };
+    let [one, other] = ["ada@example.com", "bob@example.com"];
+    let (one, other) =
+        (invite(one).await.expect("there is room"), invite(other).await.expect("there is room"));
+    join(one.1).await.expect("there is room");
+    let is_full = |err: EngineError| {
+        let expected = Exceeded { limit: Limit::Members, of: 1, until: None };
+        assert!(matches!(err, EngineError::Exceeded(found) if found == expected), "{err:?}");
+    };
+    is_full(join(other.1).await.expect_err("there is no room"));
+    is_full(invite("eve@example.com").await.expect_err("there is no room"));
+    let view = engine.plan_view(tenant.organization).await.expect("readable");
+    assert_eq!(view.held.members, 1);
 }
