@@ -67,6 +67,7 @@ pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> O
             max_in_flight: config.delivery.max_in_flight,
         },
         retention_days: config.store.retention_days,
+        plans: config.plans(),
         audit_retention_days: config.store.audit_retention_days,
         outbound_allow: config.outbound_allow.clone(),
         allow_http: config.allow_http,

@@ -27,6 +27,7 @@ mod search;
 mod sessions;
 mod sign_in;
 mod trial;
+mod usage;
 mod users;
 mod workspaces;
 
@@ -142,6 +143,9 @@ fn routes() -> Router<App> {
             "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",
             ask(Payload, Events, get(history::response_details)),
         )
+        .route("/usage",                      ask(Read, Workspaces, get(usage::list)))
+        .route("/workspaces/{workspace}/usage", ask(Read, Workspaces, get(usage::list_of_workspace)))
+        .route("/plan",                       ask(Read, Organization, get(usage::plan)))
         .route("/sessions",                   ask(Sessions, Workspaces, get(sessions::list).post(sessions::mint)))
         .route("/sessions/{session}",         ask(Sessions, Workspaces, delete(sessions::revoke)))
         .route("/sessions/{session}/refresh", ask(Sessions, Workspaces, post(sessions::refresh)))

@@ -45,7 +45,7 @@ const PAYLOAD: Of = Some(('e', 'p'));
 /// Every route there is, whom it answers, and what it asks of a session. A new one fails
 /// [`the_list_is_complete`] until it is here, and so is asked by strangers and by every kind of session.
 #[rustfmt::skip]
-pub const ROUTES: [(&str, &str, For, Of); 71] = [
+pub const ROUTES: [(&str, &str, For, Of); 74] = [
     ("GET",      "/workspaces",                                                       Machine,  NONE),
     ("POST",     "/workspaces",                                                       Machine,  NONE),
     ("GET",      "/workspaces/{workspace}",                                           Machine,  NONE),
@@ -100,6 +100,9 @@ pub const ROUTES: [(&str, &str, For, Of); 71] = [
     ("GET",      "/keys",                                                             Machine,  NONE),
     ("POST",     "/keys",                                                             Machine,  NONE),
     ("DELETE",   "/keys/{access_key}",                                                Machine,  NONE),
+    ("GET",      "/usage",                                                            Machine,  NONE),
+    ("GET",      "/workspaces/{workspace}/usage",                                     Machine,  NONE),
+    ("GET",      "/plan",                                                             Machine,  NONE),
     ("GET",      "/organization",                                                     Machine,  NONE),
     ("PUT",      "/organization",                                                     Machine,  NONE),
     ("GET",      "/users",                                                            Machine,  NONE),
@@ -406,6 +409,13 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                 }
                 (_, "/sign-out" | "/password") => {
                     foreign.refused(403, "these credentials may not do this", &why);
+                }
+                ("GET", "/plan") => {
+                    let theirs = &foreign.body["limits"]["connections"]["used"];
+                    assert_eq!((foreign.status, theirs), (200, &json!(0)), "{why}: their own");
+                }
+                ("GET", "/usage") => {
+                    assert_eq!((foreign.status, &foreign.body["records"]), (200, &json!([])), "{why}");
                 }
                 ("GET", "/sessions") => foreign.refused(404, "workspace not found", &why),
                 // The same for everybody: what this server can connect to.

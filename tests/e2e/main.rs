@@ -40,6 +40,7 @@ mod sessions;
 mod slow_peers;
 mod tokens;
 mod trial;
+mod usage;
 mod users;
 mod walks;
 mod webhook;

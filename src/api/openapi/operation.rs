@@ -21,7 +21,7 @@ const JSON: &str = "application/json";
 const ERRORS: [(u16, &str, &str); 15] = [
     (400, "BadRequest",           "The request is wrong; `error.data` says where."),
     (401, "Unauthorized",         "The credentials are missing or wrong."),
-    (403, "Forbidden",            "These credentials may not do this, or a limit is reached: `error.name` is `Forbidden` or `LimitExceeded`."),
+    (403, "Forbidden",            "These credentials may not do this, or a limit is reached: `error.name` is `Forbidden`, `LimitExceeded` or `PlanLimitExceeded`."),
     (404, "NotFound",             "There is none, or none that these credentials may know of."),
     (408, "RequestTimeout",       "The body did not come in time."),
     (409, "Conflict",             "It does not fit what is there: a name that is taken, a version that is not the latest, something that is over."),
@@ -31,7 +31,7 @@ const ERRORS: [(u16, &str, &str); 15] = [
     (415, "UnsupportedMediaType", "The body must be uncompressed JSON, and say so."),
     (422, "UnprocessableEntity",  "It is understood, and cannot be done like this."),
     (425, "TooEarly",             "An attempt is in flight; ask again when it is over."),
-    (429, "TooManyRequests",      "Too much in too short a time; wait for `Retry-After`."),
+    (429, "TooManyRequests",      "Too much in too short a time, or more events than the plan has in a month; wait for `Retry-After`."),
     (500, "InternalServerError",  "An unexpected error; it has been logged under `request_id`."),
     (503, "ServiceUnavailable",   "Not now; ask again after `Retry-After`."),
 ];

@@ -7,12 +7,25 @@ use crate::api::{
     organization::{self, OrganizationJson},
     page::{CONFIGURED, Envelope, HISTORY},
     sign_in::{self, SignedInJson, SignedOut},
+    usage::{PlanJson, ROWS, UsageJson},
     users::{self, UserJson},
 };
-use actors::domain::access::{Permission::*, Subject::*};
+use actors::domain::{
+    access::{Permission::*, Subject::*},
+    usage::Day,
+};
 use uuid::Uuid;
 
 type Op = Operation;
+
+fn used(operation: Operation) -> Operation {
+    operation
+        .asks(Read, Workspaces)
+        .paged(ROWS)
+        .query("from", of::<Day>, "The first day, UTC; that of the month where nothing is said.")
+        .query("to", of::<Day>, "The last day; today where nothing is said.")
+        .answers::<Envelope<UsageJson>>(200, "Days on which nothing was used are left out.")
+}
 
 pub fn tags() -> Vec<Tag> {
     let users = vec![
@@ -77,6 +90,20 @@ pub fn tags() -> Vec<Tag> {
             .answers::<sign_in::Changed>(200, "It is changed.")
             .errors([404, 409]),
     ];
+    let usage = vec![
+        used(Op::get("/api/v1/usage", "listUsage", "List what workspaces used, by the day"))
+            .query("workspace", of::<Uuid>, "Only this workspace.")
+            .errors([404]),
+        used(Op::get(
+            "/api/v1/workspaces/{workspace}/usage",
+            "getWorkspaceUsage",
+            "List what a workspace used, by the day",
+        )),
+        Op::get("/api/v1/plan", "getPlan", "Read what the plan allows, and what of it is used")
+            .asks(Read, Organization)
+            .answers::<PlanJson>(200, "The organization's.")
+            .errors([404]),
+    ];
     let audit = vec![
         Op::get("/api/v1/audit", "listAudit", "List who changed what")
             .about("That of a workspace, or of the organization for who may manage its keys.")
@@ -105,6 +132,11 @@ pub fn tags() -> Vec<Tag> {
             name: "Signing in",
             description: "How a person gets a token for this API.",
             operations: sign_in,
+        },
+        Tag {
+            name: "Usage and plan",
+            description: "What was used, by workspace and day, and what the plan allows.",
+            operations: usage,
         },
         Tag { name: "Audit", description: "Every change, by whom, when and from where.", operations: audit },
     ]
