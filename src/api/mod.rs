@@ -9,10 +9,10 @@ mod connections;
 pub(crate) mod document;
 pub(crate) mod error;
 mod events;
-mod form;
+pub(crate) mod form;
 mod history;
 mod integrations;
-mod json;
+pub(crate) mod json;
 mod mappings;
 mod names;
 mod ops;
@@ -25,6 +25,7 @@ mod workspaces;
 use self::error::ApiError;
 use crate::{
     config::Config,
+    mcp,
     rate::{AuthFailures, Rate},
 };
 use actors::{
@@ -57,7 +58,7 @@ const TARGET_BYTES_MAX: usize = 8 * 1024;
 const EVENTS: &str = "/api/v1/events";
 const EVENTS_BULK: &str = "/api/v1/events/bulk";
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ids from callers are replaced, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -111,6 +112,7 @@ fn routes() -> Router<App> {
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
+        .route("/mcp", post(mcp::answer))
         .fallback(async || ApiError::not_found("route"))
         .method_not_allowed_fallback(async || method_not_allowed())
 }
@@ -200,6 +202,9 @@ where
         None => {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
+            if request.uri().path() == mcp::PATH {
+                request.extensions_mut().insert(mcp::Routes(router.clone()));
+            }
             match AssertUnwindSafe(router.call(request)).catch_unwind().await {
                 Ok(Ok(response)) => response,
                 Err(_) => {

@@ -21,7 +21,7 @@ use For::{Anybody, Machine, Sender};
 
 /// Every route there is. A new one fails [`the_list_is_complete`] until it is here, and so is asked by strangers.
 #[rustfmt::skip]
-const ROUTES: [(&str, &str, For); 49] = [
+const ROUTES: [(&str, &str, For); 50] = [
     ("GET",     "/workspaces",                                                            Machine),
     ("POST",    "/workspaces",                                                            Machine),
     ("GET",     "/workspaces/{workspace}",                                                Machine),
@@ -71,6 +71,7 @@ const ROUTES: [(&str, &str, For); 49] = [
     ("GET",     "/healthz",                                                               Anybody),
     ("GET",     "/readyz",                                                                Anybody),
     ("GET",     "/metrics",                                                               Anybody),
+    ("POST",    "/mcp",                                                                   Machine),
 ];
 
 /// The table of routes as the server's source has it.
@@ -134,6 +135,7 @@ impl World {
         let below = if template.starts_with("/healthz")
             || template.starts_with("/readyz")
             || template.starts_with("/metrics")
+            || template.starts_with("/mcp")
         {
             ""
         } else {
@@ -169,6 +171,11 @@ impl World {
             ("POST", "/workspaces/{workspace}/events/test") => json!({ "event": "a.b" }),
             ("POST", "/events") => event,
             ("POST", "/events/bulk") => json!([event]),
+            ("POST", "/mcp") => {
+                let arguments = json!({ "workspace_id": workspace, "name": "Stolen" });
+                let params = json!({ "name": "meshes_update_workspace", "arguments": arguments });
+                json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })
+            }
             _ => return None,
         })
     }
@@ -316,6 +323,10 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                 ("POST", "/events/bulk") => {
                     assert_eq!(foreign.status, 207, "{why}");
                     assert_eq!(foreign.body["records"][0]["message"], "workspace not found", "{why}");
+                }
+                ("POST", "/mcp") => {
+                    let told = text(&foreign.body["result"]["content"][0]["text"]);
+                    assert!(told.starts_with("Meshes API 404: "), "{why}: {told}");
                 }
                 _ => foreign.refused(404, "workspace not found", &why),
             }

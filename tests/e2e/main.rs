@@ -19,6 +19,7 @@ mod https;
 mod idempotency;
 mod isolation;
 mod lists;
+mod mcp;
 mod names;
 mod noise;
 mod payloads;
