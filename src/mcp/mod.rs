@@ -18,14 +18,14 @@ use self::{
 };
 use crate::{
     api::{self, App, Peer, document, error::ApiError, json::is_json},
-    auth::Machine,
+    auth,
     http::read_body,
 };
 use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderValue, header, request::Parts},
     response::Response,
 };
 use http_body_util::Full;
@@ -59,14 +59,11 @@ meshes_get_event. Ids are UUIDs: list first, then use what was listed.";
 pub(crate) struct Routes(pub Router);
 
 /// Answers one message.
-pub(crate) async fn answer(
-    State(app): State<App>,
-    _: Machine,
-    request: Request,
-) -> Result<Response, ApiError> {
+pub(crate) async fn answer(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
+    auth::machine(&app, &parts).await?;
     if parts.headers.contains_key(header::ORIGIN) {
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "pages of a browser may not ask here").closing());
+        return Err(ApiError::forbidden("pages of a browser may not ask here").closing());
     }
     is_json(&parts.headers)?;
     let bytes_max = app.limits.bulk_bytes_max + ENVELOPE_BYTES_MAX;
