@@ -12,6 +12,8 @@ mod arguments;
 mod call;
 mod tools;
 
+pub(crate) use call::refusal;
+
 use self::{
     call::Given,
     tools::{Method, TOOLS, Tool},

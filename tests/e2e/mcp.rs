@@ -1,6 +1,7 @@
 //! `/mcp`: the API's operations as tools of the Model Context Protocol, asked over HTTP as clients ask.
 
 use crate::support::{Answer, Receiver, Weft, http_client, send, text, token};
+use actors::{domain::secret::Secret, engine::MachineKeyClear};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -386,6 +387,29 @@ async fn a_tool_has_its_callers_rights_and_no_others() {
             "{told}"
         );
     }
+    // A key is let in whatever its limits, and may there what it may elsewhere.
+    let made =
+        weft.post("/keys", json!({ "name": "Sends", "permissions": ["send"] })).await.answered(201, "a key");
+    let limited = MachineKeyClear {
+        access_key: text(&made["key"]["access_key"]),
+        secret: Secret::new(text(&made["key"]["secret_key"])),
+        ..weft.machine.clone()
+    };
+    let emit = json!({ "name": "meshes_emit_event", "arguments": { "workspace": weft.workspace, "event": "a", "payload": { "n": 1 } } });
+    let emit = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": emit });
+    let answer = post(&weft, &token(&limited), &emit).await.answered(200, "it sends");
+    assert_eq!(answer["result"]["isError"], false, "{answer}");
+    let answer = post(&weft, &token(&limited), &ask(&weft.workspace)).await.answered(200, "it does not read");
+    let told = text(&answer["result"]["content"][0]["text"]);
+    assert!(
+        told.starts_with("Meshes API 403: {\"message\":\"these credentials may not read this\""),
+        "{told}"
+    );
+    // Sessions are for pages.
+    let session = json!({ "workspace_id": weft.workspace, "role": "owner" });
+    let session = weft.post("/sessions", session).await.answered(200, "a session");
+    let answer = post(&weft, &text(&session["access_token"]), &ask(&weft.workspace)).await;
+    answer.refused(403, "these credentials may not be used here", "a session");
     weft.stop().await;
 }
 
