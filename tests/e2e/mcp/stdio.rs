@@ -1,7 +1,7 @@
 //! `weft mcp`: the tools for a client that starts its servers as processes.
 
-use super::twins::run;
 use crate::support::{Weft, text};
+use crate::twins::run;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

@@ -1,5 +1,7 @@
 //! `/mcp`: the API's operations as tools of the Model Context Protocol, asked over HTTP as clients ask.
 
+mod stdio;
+
 use crate::support::{Answer, Receiver, Weft, http_client, send, text, token};
 use actors::{domain::secret::Secret, engine::MachineKeyClear};
 use reqwest::Method;
