@@ -189,6 +189,13 @@ const NAMES: &[&str] = &["key", "label", "active", "description"];
 const SESSIONS: &[&str] = &["session_id", "session_type", "role", "status", "is_expired", "expires_at"];
 const KEYS: &[&str] = &["access_key", "name", "permissions", "workspaces", "last_used_at", "created_at"];
 
+/// What is shown of the records of lists inside an answer, by the list's name.
+pub const INSIDE: &[(&str, &[&str])] = &[
+    ("rule_events", &["rule", "connection", "status", "attempt_count", "last_error", "next_attempt_at"]),
+    ("unmatched_rules", &["rule", "connection", "reason"]),
+    ("fields", &["key", "label", "type", "description"]),
+];
+
 const fn row(
     noun: &'static str,
     name: &'static str,

@@ -2,6 +2,7 @@
 //!
 //! What tenants wrote is shown without the characters that would move a terminal's cursor.
 
+use super::actions::INSIDE;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
@@ -40,7 +41,8 @@ fn lines(members: &Map<String, Value>) -> String {
         line(&mut text, &[(name, width), (value, 0)]);
     }
     for (name, records) in tables {
-        let _ = write!(text, "\n{}\n{}", plain(&name), table(records, &[]));
+        let inside = INSIDE.iter().find(|(list, _)| *list == name).map_or(&[][..], |(_, columns)| columns);
+        let _ = write!(text, "\n{}\n{}", plain(&name), table(records, inside));
     }
     text
 }

@@ -129,6 +129,38 @@ async fn a_client_initializes_and_finds_the_33_tools_with_their_arguments() {
     weft.stop().await;
 }
 
+/// The protocol of 2026 has no handshake: each request says which version it is of, and by whom.
+#[tokio::test]
+async fn a_client_of_the_newest_protocol_needs_no_handshake() {
+    const VERSION: &str = "2026-07-28";
+    let weft = Weft::start().await;
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": VERSION,
+        "io.modelcontextprotocol/clientInfo": { "name": "tests", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let ask = async |method: &str, mut params: Value| {
+        let name = params["name"].as_str().map(str::to_owned);
+        params["_meta"] = meta.clone();
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut request = weft.request(Method::POST, "/mcp").bearer_auth(weft.token());
+        request = request.header("mcp-protocol-version", VERSION).header("mcp-method", method);
+        if let Some(name) = name {
+            request = request.header("mcp-name", name);
+        }
+        send(request.json(&message)).await.answered(200, method)["result"].clone()
+    };
+    let found = ask("server/discover", json!({})).await;
+    assert!(
+        found["supportedVersions"].as_array().is_some_and(|all| all.contains(&json!(VERSION))),
+        "{found}"
+    );
+    assert!(ask("tools/list", json!({})).await["tools"].as_array().is_some_and(|all| all.len() >= 33));
+    let listed = ask("tools/call", json!({ "name": "meshes_list_workspaces", "arguments": {} })).await;
+    assert_eq!((&listed["isError"], &listed["resultType"]), (&json!(false), &json!("complete")), "{listed}");
+    weft.stop().await;
+}
+
 #[tokio::test]
 async fn check_48_each_of_the_33_tools_succeeds_on_a_seeded_server() {
     let (weft, receiver) = (Weft::start().await, Receiver::script(&[400, 200]).await);
