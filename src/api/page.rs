@@ -38,6 +38,9 @@ pub enum List {
     Sessions,
     Keys,
     Integrations,
+    Users,
+    Invitations,
+    Audit,
 }
 
 /// The query string. What nobody asks for is ignored; of a name that comes twice the first counts.

@@ -195,6 +195,18 @@ pub const INSIDE: &[(&str, &[&str])] = &[
     ("unmatched_rules", &["rule", "connection", "reason"]),
     ("fields", &["key", "label", "type", "description"]),
 ];
+const USERS: &[&str] = &["id", "email", "name", "role", "payloads", "disabled", "last_sign_in_at"];
+const INVITATIONS: &[&str] = &["id", "email", "role", "created_by", "expires_at"];
+const AUDIT: &[&str] = &[
+    "created_at",
+    "actor.type",
+    "actor.id",
+    "actor.name",
+    "action",
+    "subject.id",
+    "subject.name",
+    "changed",
+];
 
 const fn row(
     noun: &'static str,
@@ -220,6 +232,10 @@ pub const NOUNS: &[(&str, &str)] = &[
     ("integration", "The services that can be connected"),
     ("session",     "Sessions for embedded pages"),
     ("key",         "Machine keys"),
+    ("organization", "The organization itself"),
+    ("user",        "People who may sign in"),
+    ("invitation",  "Invitations of people who have not signed in yet"),
+    ("audit",       "Who changed what, newest first"),
 ];
 
 #[rustfmt::skip]
@@ -295,6 +311,22 @@ pub const ACTIONS: &[Action] = &[
         &[&[body("name", Text, "What it is for"), body("workspaces", Texts, "Only for these workspaces"),
             body("permissions", Texts, "Only to read, write, payload, send, sessions or keys")]], &[]),
     row("key",         "revoke",      Delete, "/keys/{access_key}",                         "End one at once", &[], &[]),
+
+    row("organization", "get",        Get,    "/organization",                              "Show it", &[], &[]),
+    row("organization", "update",     Put,    "/organization",                              "Rename it", &[&[body("name", Text, "What to call it")]], &[]),
+    row("user",        "list",        List,   "/users",                                     "List them", &[], USERS),
+    row("user",        "update",      Patch,  "/users/{user}",                              "Change what is given; the rest stays",
+        &[&[body("name", Text, "Their name"), body("role", Text, "What they may do: member, admin or owner"),
+            body("payloads", Boolean, "Whether a member may read payloads"), body("disabled", Boolean, "Keep them out")]], &[]),
+    row("user",        "delete",      Delete, "/users/{user}",                              "Delete one", &[], &[]),
+    row("invitation",  "list",        List,   "/invitations",                               "List those that are open", &[], INVITATIONS),
+    row("invitation",  "create",      Post,   "/invitations",                               "Invite somebody; the link is shown once",
+        &[&[body("email", Text, "Their e-mail address"), body("role", Text, "What they will be: member, admin or owner")]], &[]),
+    row("invitation",  "delete",      Delete, "/invitations/{invitation}",                  "Take one back", &[], &[]),
+    row("audit",       "",            List,   "/audit",                                     "List who changed what, newest first",
+        &[&[query("workspace", Text, "Only in this workspace"), query("actor", Text, "Only by them, by their id"),
+            query("action", Text, "Only this action"), query("subject", Text, "Only of this, by its id"),
+            query("after", Text, "Only then or later, as 2026-03-15T12:00:00Z"), query("before", Text, "Only before then")]], AUDIT),
 ];
 
 const TEST: &[Flag] =

@@ -19,9 +19,10 @@ use self::{
     tools::{Method, TOOLS, Tool},
 };
 use crate::{
-    api::{self, App, Peer, document, error::ApiError, json::is_json},
+    api::{self, App, Peer, RequestId, document, error::ApiError, json::is_json},
     auth,
     http::read_body,
+    proxies::FORWARDED_FOR,
 };
 use axum::{
     Router,
@@ -49,8 +50,8 @@ pub const PATH: &str = "/mcp";
 
 /// The envelope of a message around the longest body of the API, in bytes.
 const ENVELOPE_BYTES_MAX: usize = 16 * 1024;
-/// What is handed on of a caller's headers, beside where he comes from.
-const HANDED_ON: [header::HeaderName; 2] = [header::AUTHORIZATION, api::REQUEST_ID];
+/// What is handed on of a caller's headers, beside who is connected and the request's id.
+const HANDED_ON: [header::HeaderName; 2] = [header::AUTHORIZATION, FORWARDED_FOR];
 
 const INSTRUCTIONS: &str = "Weft delivers events to the services that each workspace has connected. A rule \
 says which events go to which connection, and what to do there. To learn what became of an event, ask \
@@ -158,7 +159,8 @@ async fn call(tool: &Tool, parts: &Parts) -> Result<String, String> {
     let lost = || "the request is lost".to_owned();
     let Routes(router) = parts.extensions.get::<Routes>().cloned().ok_or_else(lost)?;
     let Peer(peer) = parts.extensions.get::<Peer>().copied().ok_or_else(lost)?;
-    let mut request = Request::builder().method(asked.method).uri(asked.target);
+    let RequestId(id) = parts.extensions.get::<RequestId>().cloned().ok_or_else(lost)?;
+    let mut request = Request::builder().method(asked.method).uri(asked.target).header(api::REQUEST_ID, id);
     for name in HANDED_ON {
         for value in parts.headers.get_all(&name) {
             request = request.header(&name, value);

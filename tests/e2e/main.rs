@@ -4,6 +4,7 @@
 mod support;
 
 mod addresses;
+mod audit;
 mod bad_input;
 mod bulk;
 mod callers;
@@ -39,6 +40,7 @@ mod slow_peers;
 mod tokens;
 mod trial;
 mod twins;
+mod users;
 mod walks;
 mod webhook;
 mod workspaces;

@@ -421,6 +421,18 @@ async fn a_tool_has_its_callers_rights_and_no_others() {
             "{told}"
         );
     }
+    // What it changes is written down as theirs, under the id of the request that came in.
+    let params = json!({ "name": "meshes_create_workspace", "arguments": { "name": "By a tool" } });
+    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let request =
+        weft.request(Method::POST, "/mcp").bearer_auth(weft.token()).header("x-request-id", "mine-7");
+    send(request.json(&message)).await.answered(200, "a change");
+    let entry = weft.get("/audit?limit=1").await.answered(200, "the log")["records"][0].clone();
+    assert_eq!(entry["actor"]["id"], weft.machine.access_key, "{entry}");
+    assert_eq!(
+        (&entry["actor"]["request_id"], &entry["actor"]["ip_address"]),
+        (&json!("mine-7"), &json!("127.0.0.1"))
+    );
     // A key is let in whatever its limits, and may there what it may elsewhere.
     let made =
         weft.post("/keys", json!({ "name": "Sends", "permissions": ["send"] })).await.answered(201, "a key");

@@ -16,6 +16,7 @@ const PAGES_MAX: usize = 2_000;
 pub async fn look(store: &dyn Store, model: &Model, limit: usize) {
     look_at_configuration(store, model, limit).await;
     look_at_work(store, model, limit).await;
+    people::look(store, model, limit).await;
     for scope in scopes(model) {
         for filter in event_filters(model) {
             let page = |after| store.events(scope, filter.clone(), after, limit);
@@ -222,7 +223,7 @@ async fn look_at_past(store: &dyn Store, model: &Model, kept: &Kept) {
 }
 
 /// All pages of a list as one.
-async fn walk<T, Id: Copy, Answer>(limit: usize, mut page: impl FnMut(Option<Id>) -> Answer) -> Vec<T>
+pub async fn walk<T, Id: Copy, Answer>(limit: usize, mut page: impl FnMut(Option<Id>) -> Answer) -> Vec<T>
 where
     Answer: Future<Output = Result<Page<T, Id>, StoreError>>,
 {

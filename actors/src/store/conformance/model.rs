@@ -8,10 +8,7 @@ use crate::domain::{
     delivery::{ATTEMPTS_KEPT, Attempt, Next, Outcome},
     routing::RuleVerdict,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// When every history begins.
@@ -34,6 +31,7 @@ pub struct Model {
     pub rules: BTreeMap<RuleId, Rule>,
     pub names: BTreeMap<(WorkspaceId, NameKind, String), Name>,
     pub paces: BTreeMap<ConnectionId, Pace>,
+    pub people: people::People,
     pub events: BTreeMap<EventId, Kept>,
     keys: BTreeMap<(WorkspaceId, String), (EventId, [u8; 32], Timestamp)>,
     /// What is being attempted: known to the process only.
@@ -96,6 +94,7 @@ impl Default for Model {
             rules: BTreeMap::new(),
             names: BTreeMap::new(),
             paces: BTreeMap::new(),
+            people: people::People::default(),
             events: BTreeMap::new(),
             keys: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -240,6 +239,7 @@ impl Model {
                 self.workspaces.get(&name.workspace_id).ok_or(Refusal::NotFound("workspace"))?;
                 self.names.insert((name.workspace_id, name.kind, name.key.clone()), name);
             }
+            people => self.configure_people(people)?,
         }
         Ok(())
     }

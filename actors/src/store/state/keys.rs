@@ -11,6 +11,10 @@
 //! | `p` | hash of publishable key | publishable key |
 //! | `P` | workspace | hash of its publishable key |
 //! | `k` | hash of an older publishable key | hash of the one that took its place |
+//! | `A` | organization, audit entry | audit entry |
+//! | `U` | organization, user | user |
+//! | `E` | hash of e-mail address | organization, user |
+//! | `I` | organization, invitation | invitation |
 //! | `s` | session | session |
 //! | `T` | workspace, session | nothing: the list |
 //! | `l` | workspace | how many sessions it has |
@@ -43,7 +47,10 @@
 use crate::{
     domain::{
         event::Status,
-        ids::{ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, SessionId, WorkspaceId},
+        ids::{
+            AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, RuleId, SessionId,
+            UserId, WorkspaceId,
+        },
         names::NameKind,
         timestamp::Timestamp,
     },
@@ -130,6 +137,27 @@ pub fn publishable_key_of(workspace: WorkspaceId) -> Key {
 }
 pub fn older_publishable_key(hash: &[u8; 32]) -> Key {
     key(b'k', &[hash])
+}
+pub fn audit_of(organization: OrganizationId) -> Key {
+    key(b'A', &[organization.as_bytes()])
+}
+pub fn audit(organization: OrganizationId, id: AuditId) -> Key {
+    key(b'A', &[organization.as_bytes(), id.as_bytes()])
+}
+pub fn users_of(organization: OrganizationId) -> Key {
+    key(b'U', &[organization.as_bytes()])
+}
+pub fn user(organization: OrganizationId, id: UserId) -> Key {
+    key(b'U', &[organization.as_bytes(), id.as_bytes()])
+}
+pub fn email(email: &str) -> Key {
+    key(b'E', &[&Sha256::digest(email.as_bytes())])
+}
+pub fn invitations_of(organization: OrganizationId) -> Key {
+    key(b'I', &[organization.as_bytes()])
+}
+pub fn invitation(organization: OrganizationId, id: InvitationId) -> Key {
+    key(b'I', &[organization.as_bytes(), id.as_bytes()])
 }
 pub fn session(id: SessionId) -> Key {
     key(b's', &[id.as_bytes()])

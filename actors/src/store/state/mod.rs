@@ -7,6 +7,7 @@
 
 mod access;
 mod apply;
+mod audit;
 mod change;
 mod claims;
 mod history;
@@ -15,6 +16,7 @@ mod names;
 mod queue;
 pub mod record;
 mod retention;
+mod users;
 pub mod verify;
 
 use super::*;
