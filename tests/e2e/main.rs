@@ -24,6 +24,7 @@ mod keys;
 mod lists;
 mod names;
 mod noise;
+mod operational;
 mod payloads;
 mod rate;
 mod retry_cancel;
