@@ -580,6 +580,7 @@ impl<S: Subject> Run<S> {
             }
         }
         answers.push(store.retain(fence, later(now, i64::from(u32::MAX)), 1).await.map(drop));
+        answers.push(store.forget_audit(fence, later(now, i64::from(u32::MAX))).await);
         for answer in answers {
             assert_eq!(answer, Err(StoreError::Fenced));
         }
