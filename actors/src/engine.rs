@@ -8,10 +8,12 @@ mod connections;
 mod events;
 mod identity;
 mod keys;
+mod meter;
 mod names;
 mod notices;
 mod options;
 mod passwords;
+mod plans;
 mod rules;
 mod search;
 mod seen_through;
@@ -28,13 +30,14 @@ pub use self::{
     names::NamePatch,
     notices::OperationalWebhook,
     options::{DeliveryDefaults, Options, Seams},
+    plans::PlanView,
     rules::{NewRule, RulePatch},
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
     sessions::{Minted, NewSession},
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
     users::{Joining, NewInvitation, SignedIn, UserPatch},
 };
-use self::{passwords::Passwords, vault::Vault};
+use self::{passwords::Passwords, plans::Limits, vault::Vault};
 pub use crate::destinations::{live::Item, spec};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
@@ -49,6 +52,7 @@ use crate::{
         audit::{Act, Actor, AuditEntry, AuditFilter},
         connection::{Connection, InactiveReason},
         ids::{AuditId, IdSource, OrganizationId},
+        plan::{Exceeded, Retention},
         timestamp::Timestamp,
     },
     store::{Change, Fence, Store},
@@ -79,6 +83,9 @@ pub enum EngineError {
     /// It does not fit what is there.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The organization's plan has no room for it.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Nothing can be accepted at the moment.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -110,6 +117,7 @@ struct Inner {
     ids: IdSource,
     http: Http,
     vault: Vault,
+    limits: Limits,
     passwords: Passwords,
     /// Machine keys whose use was recorded lately, and when.
     keys_used: Mutex<HashMap<String, Timestamp>>,
@@ -145,6 +153,7 @@ impl Engine {
             false => Notices::default(),
         };
         let preparer = options.seams.preparer.unwrap_or_else(|| Arc::new(vault.clone()));
+        let plans = Arc::new(options.plans);
         let mut tree = None;
         if with_tree {
             let settings = Settings {
@@ -152,7 +161,7 @@ impl Engine {
                 timeout: options.delivery.timeout,
                 max_in_flight: options.delivery.max_in_flight,
                 idle_after: options.idle_after,
-                retention_days: options.retention_days,
+                retention: Retention { default_days: options.retention_days, plans: plans.clone() },
                 audit_retention_days: options.audit_retention_days,
                 retention_every: options.retention_every,
             };
@@ -169,6 +178,7 @@ impl Engine {
             ids,
             http,
             vault,
+            limits: Limits::new(plans),
             passwords: Passwords::default(),
             keys_used: Mutex::default(),
             preparer,

@@ -41,6 +41,7 @@
 //! | `q` | workspace, connection, due, delivery | event: the queue |
 //! | `Q` | workspace, connection | how many wait in the queue |
 //! | `a` | workspace, connection, time made, delivery | nothing: those in the queue that are due later than when they were made |
+//! | `U` | workspace, day | what was used |
 //! | `x` | workspace, hash of idempotency key | event, fingerprint, time |
 //! | `X` | time, workspace, hash | nothing: what to forget first |
 
@@ -53,6 +54,7 @@ use crate::{
         },
         names::NameKind,
         timestamp::Timestamp,
+        usage::Day,
     },
     store::DueEntry,
 };
@@ -282,6 +284,16 @@ pub fn put_off(workspace: WorkspaceId, connection: ConnectionId, made: Timestamp
 /// The time in a key of a queue, or of what was [`put_off`].
 pub fn time_of(key: &[u8]) -> Timestamp {
     due_entry(key, &[]).due
+}
+pub fn usage_of(workspace: WorkspaceId) -> Key {
+    key(b'U', &[workspace.as_bytes()])
+}
+pub fn usage(workspace: WorkspaceId, day: Day) -> Key {
+    key(b'U', &[workspace.as_bytes(), &day.0.to_be_bytes()])
+}
+/// The day in a key of [`usage`].
+pub fn day_at_end(key: &[u8]) -> Day {
+    Day(key.last_chunk().copied().map_or(0, u32::from_be_bytes))
 }
 pub fn idempotency(workspace: WorkspaceId, text: &str) -> Key {
     key(b'x', &[workspace.as_bytes(), &short_hash(text)])

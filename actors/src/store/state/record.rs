@@ -9,6 +9,7 @@ use crate::{
         ids::{ConnectionId, DeliveryId, EventId, WorkspaceId},
         routing::{MATCHES_MAX, RuleVerdict},
         timestamp::Timestamp,
+        usage::UsageRow,
     },
     store::{Attempted, Change, NewEvent, PAYLOAD_BYTES_MAX, Pace, Routed, StoreError},
 };
@@ -78,6 +79,8 @@ pub enum Record {
         entry: String,
         record: Box<Record>,
     },
+    /// What workspaces used in a day by now, all told, whatever was counted before.
+    Used(Vec<UsageRow>),
 }
 
 /// An event with all that became of it.

@@ -13,16 +13,18 @@ use actors::{
         key::{MachineKey, PublishableKey},
         mapping::DefaultMapping,
         names::{Name, NameKind},
+        plan::Retention,
         rule::Rule,
         session::Session,
         timestamp::Timestamp,
+        usage::{Day, UsageRow},
         user::{Invitation, User},
         workspace::{Organization, Workspace},
     },
     store::{
         Appended, Attempted, Begun, Change, DueEntry, DuePage, EventDetails, EventFilter, EventSummary,
-        Fence, NewEvent, Pace, Page, QueueReport, Routed, RuleFilter, RulesAsOf, Scope, SessionFilter, Store,
-        StoreError, Unavailable, UnfinishedWorkspace, UnroutedPage, Verification,
+        Fence, Held, NewEvent, Pace, Page, QueueReport, Routed, RuleFilter, RulesAsOf, Scope, SessionFilter,
+        Store, StoreError, Unavailable, UnfinishedWorkspace, UnroutedPage, Verification,
     },
 };
 use async_trait::async_trait;
@@ -30,6 +32,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
+    ops::RangeInclusive,
     sync::Arc,
 };
 use tokio::sync::watch;
@@ -179,7 +182,9 @@ gated! {
     rules(scope: Scope, filter: RuleFilter, after: Option<RuleId>, limit: usize) -> Page<Rule, RuleId>;
     names(workspace: WorkspaceId, kind: NameKind) -> Vec<Name>;
     queue_reports(after: Option<(WorkspaceId, ConnectionId)>, limit: usize) -> Page<QueueReport, (WorkspaceId, ConnectionId)>;
-    retain(fence: Fence, now: Timestamp, default_days: u32) -> u64;
+    usage(scope: Scope, days: RangeInclusive<Day>, after: Option<(WorkspaceId, Day)>, limit: usize) -> Page<UsageRow, (WorkspaceId, Day)>;
+    held(organization: OrganizationId) -> Held;
+    retain(fence: Fence, now: Timestamp, keep: &Retention) -> u64;
     verify() -> Verification;
     close() -> ();
 }
