@@ -33,7 +33,8 @@ use std::{
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
 /// Variables that begin as settings do, but are read elsewhere.
-const NOT_SETTINGS: [&str; 5] = ["config", "master_key", "access_key", "secret_key", "org_id"];
+const NOT_SETTINGS: [&str; 7] =
+    ["config", "master_key", "access_key", "secret_key", "org_id", "server", "workspace"];
 
 /// Bytes a journal file may have.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;

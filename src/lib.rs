@@ -9,6 +9,7 @@ pub mod config;
 mod dev;
 mod http;
 pub mod master_key;
+mod mcp;
 mod proxies;
 pub mod rate;
 mod receiver;

@@ -10,11 +10,11 @@ mod connections;
 pub(crate) mod document;
 pub(crate) mod error;
 mod events;
-mod form;
+pub(crate) mod form;
 mod history;
 mod integrations;
 mod invitations;
-mod json;
+pub(crate) mod json;
 mod keys;
 mod mappings;
 mod names;
@@ -36,6 +36,7 @@ pub(crate) use self::invitations::link as invitation_link;
 use crate::{
     auth::Ask,
     config::Config,
+    mcp,
     proxies::Proxies,
     rate::{AuthFailures, Rate},
 };
@@ -72,7 +73,7 @@ const TARGET_BYTES_MAX: usize = 8 * 1024;
 const EVENTS: &str = "/api/v1/events";
 const EVENTS_BULK: &str = "/api/v1/events/bulk";
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ids from callers are replaced, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -170,6 +171,7 @@ fn routes() -> Router<App> {
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
         .route("/openapi.json", get(openapi::serve))
+        .route("/mcp", post(mcp::answer))
         .fallback(async || ApiError::not_found("route"))
         .method_not_allowed_fallback(async || method_not_allowed())
 }
@@ -285,6 +287,9 @@ where
         None => {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
+            if request.uri().path() == mcp::PATH {
+                request.extensions_mut().insert(mcp::Routes(router.clone()));
+            }
             request.extensions_mut().insert(RequestId(request_id.clone()));
             match AssertUnwindSafe(router.call(request)).catch_unwind().await {
                 Ok(Ok(response)) => response,

@@ -45,7 +45,7 @@ const PAYLOAD: Of = Some(('e', 'p'));
 /// Every route there is, whom it answers, and what it asks of a session. A new one fails
 /// [`the_list_is_complete`] until it is here, and so is asked by strangers and by every kind of session.
 #[rustfmt::skip]
-pub const ROUTES: [(&str, &str, For, Of); 74] = [
+pub const ROUTES: [(&str, &str, For, Of); 75] = [
     ("GET",      "/workspaces",                                                       Machine,  NONE),
     ("POST",     "/workspaces",                                                       Machine,  NONE),
     ("GET",      "/workspaces/{workspace}",                                           Machine,  NONE),
@@ -120,6 +120,7 @@ pub const ROUTES: [(&str, &str, For, Of); 74] = [
     ("GET",      "/readyz",                                                           Anybody,  NONE),
     ("GET",      "/metrics",                                                          Anybody,  NONE),
     ("GET",      "/openapi.json",                                                     Anybody,  NONE),
+    ("POST",     "/mcp",                                                              Machine,  NONE),
 ];
 
 /// The table of routes as the server's source has it.
@@ -160,7 +161,8 @@ fn the_list_is_complete() {
             .iter()
             .find(|(of, at, ..)| (of, at) == (&&**method, &&**path))
             .map(|(_, _, whom, _)| *whom);
-        let asks_itself = whom.is_some_and(|whom| whom == Sender || whom.is_open());
+        // What a tool of /mcp may is asked where the tool's own route is.
+        let asks_itself = whom.is_some_and(|whom| whom == Sender || whom.is_open()) || path == "/mcp";
         assert!(asks.is_some() || asks_itself, "{method} {path} asks nothing of its caller");
     }
     let found: BTreeSet<_> = found.into_iter().map(|(method, path, _)| (method, path)).collect();
@@ -215,6 +217,7 @@ impl World {
             || template.starts_with("/readyz")
             || template.starts_with("/metrics")
             || template == "/openapi.json"
+            || template.starts_with("/mcp")
         {
             ""
         } else {
@@ -263,6 +266,11 @@ impl World {
             ("POST", "/workspaces/{workspace}/events/test") => json!({ "event": "a.b" }),
             ("POST", "/events") => event,
             ("POST", "/events/bulk") => json!([event]),
+            ("POST", "/mcp") => {
+                let arguments = json!({ "workspace_id": workspace, "name": "Stolen" });
+                let params = json!({ "name": "meshes_update_workspace", "arguments": arguments });
+                json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })
+            }
             _ => return None,
         })
     }
@@ -434,6 +442,10 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                 ("POST", "/events/bulk") => {
                     assert_eq!(foreign.status, 207, "{why}");
                     assert_eq!(foreign.body["records"][0]["message"], "workspace not found", "{why}");
+                }
+                ("POST", "/mcp") => {
+                    let told = text(&foreign.body["result"]["content"][0]["text"]);
+                    assert!(told.starts_with("Meshes API 404: "), "{why}: {told}");
                 }
                 _ => foreign.refused(404, "workspace not found", &why),
             }

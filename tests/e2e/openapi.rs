@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Routes that are no operations of the document, each with the reason.
-const NOT_DESCRIBED: [(&str, &str, &str); 0] = [];
+const NOT_DESCRIBED: [(&str, &str, &str); 1] =
+    [("POST", "/mcp", "its methods are told by the Model Context Protocol itself")];
 
 /// A path of the document as the table of routes has it.
 fn route(path: &str) -> &str {

@@ -26,6 +26,9 @@ const PROMISED: [&str; 9] = [
 ];
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "options"];
 
+/// Paths that are not of the API: their protocol tells by itself what is said there.
+const OUTSIDE: [&str; 1] = ["/mcp"];
+
 /// The document, read for looking things up.
 pub struct Contract {
     pub document: Value,
@@ -108,6 +111,9 @@ impl Contract {
 
     /// What the document has to object to an answer.
     pub fn objection(&self, method: &Method, path: &str, answer: &Answer) -> Option<String> {
+        if OUTSIDE.contains(&path) {
+            return None;
+        }
         let is_head = method == Method::HEAD;
         let name = if is_head { "GET" } else { method.as_str() };
         let item = self.template(path).map(|template| (template, &self.document["paths"][template]));

@@ -580,6 +580,7 @@ impl<S: Subject> Run<S> {
                 answers.push(store.record_pace(fence, connection, pace).await);
             }
         }
+        answers.push(store.forget_audit(fence, later(now, i64::from(u32::MAX))).await);
         answers.push(
             store.retain(fence, later(now, i64::from(u32::MAX)), &Retention::of_days(1)).await.map(drop),
         );
