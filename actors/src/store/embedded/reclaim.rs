@@ -341,10 +341,11 @@ fn live_in(
         if record.sequence >= sealed.end {
             break;
         }
-        let (sequence, bytes) = (record.sequence, record.body.len() as u64);
+        let (sequence, mut bytes) = (record.sequence, record.body.len() as u64);
         let state = state.read();
         let mut record = Record::decode(&record.body)?;
         if let Record::Audited { entry, record: done } = record {
+            bytes = bytes.saturating_sub(entry.len() as u64);
             if state.keeps_audit(&entry, sequence)? {
                 live.bytes += entry.len() as u64;
                 live.audit.push((entry, sequence));
