@@ -361,7 +361,7 @@ fn attempts() {
 const UNWALKED: [(&str, &str); 3] = [
     ("Integrations", "nothing is written to it while the server runs"),
     ("Users", "each costs a hash of a password; they are listed as invitations are"),
-    ("Usage", "a row is a workspace's day: none is removed, and one is added at midnight"),
+    ("Usage", "it is in the order of workspaces and days; `usage` walks it"),
 ];
 
 /// Every list that has cursors is walked above, or it is said why not.
