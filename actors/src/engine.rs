@@ -9,6 +9,7 @@ mod events;
 mod identity;
 mod names;
 mod options;
+mod replays;
 mod rules;
 mod search;
 mod seen_through;
@@ -23,6 +24,7 @@ pub use self::{
     identity::MachineKeyClear,
     names::NamePatch,
     options::{DeliveryDefaults, Options, Seams},
+    replays::{NewReplay, ReplayCount, ReplayPatch},
     rules::{NewRule, RulePatch},
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
@@ -31,7 +33,7 @@ pub use crate::destinations::{live::Item, spec};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
     Appended, DeliveryFilter, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page,
-    Refusal, RuleFilter, Scope, StoreError, Unavailable, Verification,
+    Refusal, ReplayView, RuleFilter, Scope, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{

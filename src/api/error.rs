@@ -170,6 +170,8 @@ impl From<Refusal> for ApiError {
             | Refusal::HasRules(_)
             | Refusal::Stale(_)
             | Refusal::IdempotencyMismatch
+            | Refusal::Replayed
+            | Refusal::ReplayIs(..)
             | Refusal::Final(_) => StatusCode::CONFLICT,
         };
         Self::new(status, refusal.to_string())

@@ -11,6 +11,7 @@ pub mod key;
 pub mod mapping;
 pub mod names;
 pub mod payload;
+pub mod replay;
 pub mod retry;
 pub mod routing;
 pub mod rule;

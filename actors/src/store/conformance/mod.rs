@@ -9,6 +9,7 @@
 pub mod answers;
 pub mod look;
 pub mod model;
+pub mod replays;
 pub mod run;
 pub mod steps;
 pub mod stores;

@@ -2,6 +2,7 @@
 
 use super::{
     look::{self, plain},
+    model::Kept,
     steps::{Came, How, Nth, Sent, Step, Takes},
     stores::Subject,
     *,
@@ -42,11 +43,11 @@ impl<S: Subject> Run<S> {
         Self { subject, model: Model::default(), taken: Vec::new(), is_retained: false }
     }
 
-    fn store(&self) -> &dyn Store {
+    pub fn store(&self) -> &dyn Store {
         self.subject.store()
     }
 
-    fn fence(&self) -> Fence {
+    pub fn fence(&self) -> Fence {
         self.store().fence()
     }
 
@@ -75,6 +76,14 @@ impl<S: Subject> Run<S> {
     /// Takes one step.
     pub async fn take(&mut self, step: Step) {
         match step {
+            Step::CreateReplay { workspace, filter, is_now } => {
+                self.create_replay(workspace, filter, is_now).await;
+            }
+            Step::TellReplay { replay, to, is_stale } => self.tell_replay(replay, to, is_stale).await,
+            Step::StepReplay { replay, limit, disturbed } => {
+                self.step_replay(replay, limit, disturbed).await;
+            }
+            Step::CancelReplayed { replay } => self.cancel_replayed(replay).await,
             Step::Append(sent) => self.append(sent).await,
             Step::Route { workspace, limit } => self.route(workspace, limit).await,
             Step::RouteAgain { event } => self.route_again(event).await,
@@ -431,7 +440,7 @@ impl<S: Subject> Run<S> {
         }
         let (organization, workspace, id) = nth(&events, event)?;
         let kept = self.model.events.get(&id);
-        let rules: Vec<_> = kept.into_iter().flat_map(|kept| kept.deliveries.keys().copied()).collect();
+        let rules: Vec<_> = kept.into_iter().flat_map(Kept::names).collect();
         let rule = nth(&rules, delivery).or(nth(&self.model.ever.rules, delivery))?;
         let mut scopes = vec![Scope::Organization(organization), Scope::Workspace(workspace)];
         if is_foreign {
@@ -510,6 +519,11 @@ impl<S: Subject> Run<S> {
                 answers.push(store.cancel_queued(fence, workspace, connection, now, 9).await.map(drop));
                 answers.push(store.record_pace(fence, connection, pace).await);
             }
+        }
+        for replay in self.model.replays.values() {
+            let step = ReplayStep { replay: replay.clone(), again: Vec::new(), at: now };
+            answers.push(store.record_replayed(fence, step).await.map(drop));
+            answers.push(store.cancel_replayed(fence, replay.workspace_id, replay.id, now).await);
         }
         answers.push(store.retain(fence, later(now, i64::from(u32::MAX)), 1).await.map(drop));
         for answer in answers {
@@ -603,11 +617,11 @@ fn attempted(
 }
 
 /// One of however many there are.
-fn nth<T: Clone>(all: &[T], number: Nth) -> Option<T> {
+pub fn nth<T: Clone>(all: &[T], number: Nth) -> Option<T> {
     all.get(usize::from(number).checked_rem(all.len())?).cloned()
 }
 
-fn name(number: u8) -> String {
+pub fn name(number: u8) -> String {
     NAMES[usize::from(number) % NAMES.len()].to_owned()
 }
 

@@ -5,18 +5,19 @@ use actors::{
         catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
-        ids::{AttemptId, ConnectionId, EventId, OrganizationId, RuleId, WorkspaceId},
+        ids::{AttemptId, ConnectionId, EventId, OrganizationId, ReplayId, RuleId, WorkspaceId},
         key::{MachineKey, PublishableKey},
         mapping::DefaultMapping,
         names::{Name, NameKind},
+        replay::{AsOf, Replay, ReplayFilter},
         rule::Rule,
         timestamp::Timestamp,
         workspace::{Organization, Workspace},
     },
     store::{
         Appended, Attempted, Begun, Change, DueEntry, DuePage, EventDetails, EventFilter, EventSummary,
-        Fence, NewEvent, Pace, Page, QueueReport, Routed, RuleFilter, RulesAsOf, Scope, Store, StoreError,
-        Unavailable, UnfinishedWorkspace, UnroutedPage, Verification,
+        Fence, NewEvent, Pace, Page, QueueReport, ReplayPage, ReplayStep, ReplayView, Routed, RuleFilter,
+        RulesAsOf, Scope, Store, StoreError, Unavailable, UnfinishedWorkspace, UnroutedPage, Verification,
     },
 };
 use async_trait::async_trait;
@@ -136,6 +137,7 @@ gated! {
     rules_as_of(workspace: WorkspaceId, sequence: u64) -> RulesAsOf;
     record_routing(fence: Fence, workspace: WorkspaceId, routed: Vec<Routed>) -> ();
     due(workspace: WorkspaceId, connection: ConnectionId, until: Timestamp, limit: usize) -> DuePage;
+    due_replayed(workspace: WorkspaceId, connection: ConnectionId, until: Timestamp, limit: usize) -> DuePage;
     begin(fence: Fence, workspace: WorkspaceId, connection: ConnectionId, version: u64, entry: DueEntry) -> Begun;
     record_attempts(fence: Fence, workspace: WorkspaceId, attempts: Vec<Attempted>) -> ();
     cancel_queued(fence: Fence, workspace: WorkspaceId, connection: ConnectionId, at: Timestamp, limit: usize) -> usize;
@@ -162,6 +164,12 @@ gated! {
     rule(scope: Scope, id: RuleId) -> Option<Rule>;
     rules(scope: Scope, filter: RuleFilter, after: Option<RuleId>, limit: usize) -> Page<Rule, RuleId>;
     names(workspace: WorkspaceId, kind: NameKind) -> Vec<Name>;
+    replay(scope: Scope, id: ReplayId) -> Option<ReplayView>;
+    replays(workspace: WorkspaceId, after: Option<ReplayId>, limit: usize) -> Page<ReplayView, ReplayId>;
+    replays_under_way(after: Option<ReplayId>, limit: usize) -> Vec<ReplayView>;
+    replay_page(workspace: WorkspaceId, filter: ReplayFilter, as_of: AsOf, from: Option<EventId>, limit: usize) -> ReplayPage;
+    record_replayed(fence: Fence, step: ReplayStep) -> Replay;
+    cancel_replayed(fence: Fence, workspace: WorkspaceId, replay: ReplayId, at: Timestamp) -> ();
     queue_reports(after: Option<(WorkspaceId, ConnectionId)>, limit: usize) -> Page<QueueReport, (WorkspaceId, ConnectionId)>;
     retain(fence: Fence, now: Timestamp, default_days: u32) -> u64;
     verify() -> Verification;
