@@ -43,6 +43,8 @@ pub struct Config {
     #[serde(deserialize_with = "optional")]
     pub master_key_file: Option<PathBuf>,
     pub listen: SocketAddr,
+    #[serde(deserialize_with = "optional")]
+    pub public_url: Option<PublicUrl>,
     pub log_format: LogFormat,
     pub log: String,
     #[serde(deserialize_with = "networks")]
@@ -236,6 +238,14 @@ impl Config {
         RetryPolicy { waits: self.retry_schedule.0.clone(), jitter: self.delivery.retry_jitter }
     }
 
+    /// What browsers reach the server by, without a slash at its end.
+    pub fn public_url(&self, mut listening: SocketAddr) -> String {
+        if listening.ip().is_unspecified() {
+            listening.set_ip([127, 0, 0, 1].into());
+        }
+        self.public_url.as_ref().map_or_else(|| format!("http://{listening}"), |url| url.0.clone())
+    }
+
     /// Where the key that seals secrets is kept.
     pub fn master_key_path(&self) -> PathBuf {
         self.master_key_file.clone().unwrap_or_else(|| {
@@ -289,6 +299,23 @@ impl FromStr for NameServer {
         let port_53 = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
         let address = text.parse().or_else(|_| port_53());
         address.map(Self).map_err(|_| ParseError(format!("not an address or address:port: {text}")))
+    }
+}
+
+/// Scheme, host and port that browsers reach the server by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(pub String);
+
+impl FromStr for PublicUrl {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = || ParseError(format!("not an http or https URL without a path: {text}"));
+        let url = url::Url::parse(text).map_err(|_| wrong())?;
+        let origin = url.origin().ascii_serialization();
+        let is_origin = url.as_str().strip_suffix('/') == Some(&origin);
+        let is_http = ["http", "https"].contains(&url.scheme());
+        if is_http && is_origin { Ok(Self(origin)) } else { Err(wrong()) }
     }
 }
 
@@ -409,6 +436,10 @@ mod tests {
             ("[store]\nsegment_bytes = 1048577",     "store.segment_bytes"),
             ("log_format = 'xml'",                   "log_format"),
             ("data = ''",                            "data"),
+            ("public_url = 'weft.example.com'",      "public_url: not an http"),
+            ("public_url = 'https://a.example/x'",   "public_url: not an http"),
+            ("public_url = 'https://u@a.example'",   "public_url: not an http"),
+            ("public_url = 'ftp://a.example'",       "public_url: not an http"),
         ];
         for (toml, expected) in cases {
             let refused = with(toml).expect_err(toml).to_string();
@@ -452,6 +483,22 @@ mod tests {
         assert_eq!(config.outbound_allow.len(), 2);
         assert_eq!(config.dns, Some(NameServer(([127, 0, 0, 1], 53).into())));
         assert_eq!("[::1]:5353".parse::<NameServer>().map(|server| server.0.port()), Ok(5353));
+    }
+
+    #[test]
+    fn browsers_are_sent_where_it_says_or_where_the_server_listens() {
+        #[rustfmt::skip]
+        let cases = [
+            ("",                            "127.0.0.1:4100",  "http://127.0.0.1:4100"),
+            ("",                            "0.0.0.0:80",      "http://127.0.0.1:80"),
+            ("",                            "[::1]:4100",      "http://[::1]:4100"),
+            ("https://Weft.example.com/",   "0.0.0.0:80",      "https://weft.example.com"),
+            ("http://10.0.0.7:8080",        "0.0.0.0:80",      "http://10.0.0.7:8080"),
+        ];
+        for (set, listening, expected) in cases {
+            let config = with(&format!("public_url = '{set}'")).expect("it is well formed");
+            assert_eq!(config.public_url(listening.parse().expect("an address")), expected, "{set}");
+        }
     }
 
     #[test]

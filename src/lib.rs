@@ -102,6 +102,7 @@ pub async fn serve_engine(config: &Config, engine: Engine, clock: Clock) -> Resu
     let http = http::Server::start(config.listen, limits, answer)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
+    app.public_url.get_or_init(|| config.public_url(http.address()));
     let mut tidying = JoinSet::new();
     tidying.spawn(tidy(app.clone()));
     Ok(Server { http, app, tidying, shutdown: config.shutdown.clone() })

@@ -7,12 +7,14 @@ mod accounts;
 mod connections;
 mod events;
 mod identity;
+mod keys;
 mod names;
 mod options;
 mod replays;
 mod rules;
 mod search;
 mod seen_through;
+mod sessions;
 mod trial;
 mod vault;
 
@@ -21,19 +23,20 @@ pub use self::{
     accounts::{ActionView, MappingView, NewMapping},
     connections::{ConnectionPatch, ConnectionView, NewConnection},
     events::IngestRequest,
-    identity::MachineKeyClear,
+    keys::{MachineKeyClear, NewMachineKey},
     names::NamePatch,
     options::{DeliveryDefaults, Options, Seams},
     replays::{NewReplay, ReplayCount, ReplayPatch},
     rules::{NewRule, RulePatch},
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
+    sessions::{Minted, NewSession},
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
 };
 pub use crate::destinations::{live::Item, spec};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
     Appended, DeliveryFilter, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page,
-    Refusal, ReplayView, RuleFilter, Scope, StoreError, Unavailable, Verification,
+    Refusal, ReplayView, RuleFilter, Scope, SessionFilter, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{
@@ -42,12 +45,14 @@ use crate::{
     domain::{
         connection::{Connection, InactiveReason},
         ids::IdSource,
+        timestamp::Timestamp,
     },
     store::{Change, Fence, Store},
     transport::Http,
     tree::{Context, Settings, Tree},
 };
-use std::{sync::Arc, time::Duration};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// Queues looked at in one go for the gauges of what waits: nobody else gets at the store meanwhile.
@@ -98,6 +103,8 @@ struct Inner {
     ids: IdSource,
     http: Http,
     vault: Vault,
+    /// Machine keys whose use was recorded lately, and when.
+    keys_used: Mutex<HashMap<String, Timestamp>>,
     /// Makes connections ready to be asked.
     preparer: Arc<dyn Preparer>,
     /// Whose turn it is to read payloads.
@@ -147,6 +154,7 @@ impl Engine {
             ids,
             http,
             vault,
+            keys_used: Mutex::default(),
             preparer,
             scans: Semaphore::new(search::SCANS_MAX),
             tree,

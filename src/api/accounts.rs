@@ -1,14 +1,14 @@
 //! What is in a connection's account: its actions with what there is to pick from, and its fields.
 
-use super::{App, Ids, error::ApiError, integrations::fields_of, json::respond, page::Query};
-use crate::auth::Machine;
+use super::{App, Ids, connections, error::ApiError, integrations::fields_of, json::respond, page::Query};
+use crate::auth::Caller;
 use actors::{
     domain::{
         catalog::{Catalog, CatalogField},
         ids::{CatalogId, ConnectionId, WorkspaceId},
         timestamp::Timestamp,
     },
-    engine::{ActionView, Item, Scope},
+    engine::{ActionView, Item},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Serialize, Serializer};
@@ -42,11 +42,11 @@ impl<'v> From<&'v ActionView> for ActionJson<'v> {
 
 pub(super) async fn actions(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    let actions = app.engine.actions(scope, ConnectionId::from_uuid(id)).await?;
+    let (scope, id) = connections::place(&app, &caller, id).await?;
+    let actions = app.engine.actions(scope, id).await?;
     Ok(respond(StatusCode::OK, &ActionsJson(actions)))
 }
 
@@ -84,7 +84,7 @@ impl From<Catalog> for CatalogJson {
 
 pub(super) async fn fields(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
     query: Query,
 ) -> Result<Response, ApiError> {
@@ -93,8 +93,7 @@ pub(super) async fn fields(
         Some("true") => true,
         Some(_) => return Err(ApiError::field("refresh", "must be true or false").of_meaning()),
     };
-    let scope = Scope::Organization(machine.organization_id);
-    let id = ConnectionId::from_uuid(id);
-    let catalog = app.engine.catalog(scope, id, refresh, &machine.access_key).await?;
+    let (scope, id) = connections::place(&app, &caller, id).await?;
+    let catalog = app.engine.catalog(scope, id, refresh, &caller.name()).await?;
     Ok(respond(StatusCode::OK, &CatalogJson::from(catalog)))
 }

@@ -6,9 +6,8 @@ use super::{
     form::{self, Fields},
     json::{Json, Object, OptionalJson, present, respond},
     page::{self, CONFIGURED, Envelope, List, Query},
-    workspaces,
 };
-use crate::auth::Machine;
+use crate::auth::Caller;
 use actors::{
     domain::{
         connection::{Connection, InactiveReason, Policy},
@@ -20,6 +19,7 @@ use actors::{
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 #[derive(Serialize)]
 struct ConnectionJson {
@@ -108,25 +108,31 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     Fields::default().require("name", form::is_connection_name(name), form::CONNECTION_NAME).check()
 }
 
-pub(super) async fn list(state: State<App>, machine: Machine, query: Query) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    list_in(state, scope, query).await
+pub(super) async fn list(state: State<App>, caller: Caller, query: Query) -> Result<Response, ApiError> {
+    let scope = caller.scope();
+    list_in(state, caller, scope, query).await
 }
 
 pub(super) async fn list_of_workspace(
     state: State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([workspace]): Ids<1>,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let scope = workspaces::scope(&state, &machine, WorkspaceId::from_uuid(workspace)).await?;
-    list_in(state, scope, query).await
+    let scope = caller.workspace(&state, WorkspaceId::from_uuid(workspace)).await?;
+    list_in(state, caller, scope, query).await
 }
 
-async fn list_in(State(app): State<App>, scope: Scope, query: Query) -> Result<Response, ApiError> {
+async fn list_in(
+    State(app): State<App>,
+    caller: Caller,
+    scope: Scope,
+    query: Query,
+) -> Result<Response, ApiError> {
     let place = page::place_of(scope);
     let (limit, after) = query.page(List::Connections, &place, CONFIGURED, ConnectionId::from_bytes)?;
-    let page = app.engine.connections(scope, after, limit).await?;
+    let mut page = app.engine.connections(scope, after, limit).await?;
+    page.records.retain(|view| caller.sees(view.connection.workspace_id));
     let envelope =
         Envelope::new(List::Connections, &place, limit, page, |id| *id.as_bytes(), ConnectionJson::from);
     Ok(respond(StatusCode::OK, &envelope))
@@ -134,7 +140,7 @@ async fn list_in(State(app): State<App>, scope: Scope, query: Query) -> Result<R
 
 pub(super) async fn create(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Json(form): Json<NewForm>,
 ) -> Result<Response, ApiError> {
     check_name(&form.name)?;
@@ -146,9 +152,9 @@ pub(super) async fn create(
         metadata: form.metadata,
         policy: form.policy.map(|Object(policy)| policy),
         hidden: form.hidden.unwrap_or(false),
-        created_by: machine.access_key.clone(),
+        created_by: caller.name(),
     };
-    let scope = workspaces::scope(&app, &machine, workspace).await?;
+    let scope = caller.workspace(&app, workspace).await?;
     let connection = app.engine.create_connection(scope, new).await?.into();
     #[derive(Serialize)]
     struct Created {
@@ -159,18 +165,29 @@ pub(super) async fn create(
 
 pub(super) async fn get(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    let found = app.engine.connection(scope, ConnectionId::from_uuid(id)).await?;
-    let view = found.ok_or_else(|| ApiError::not_found("connection"))?;
+    let view = found(&app, &caller, id).await?;
     Ok(respond(StatusCode::OK, &ConnectionJson::from(view)))
+}
+
+/// The connection of this id, if the caller may know of it.
+pub(super) async fn found(app: &App, caller: &Caller, id: Uuid) -> Result<ConnectionView, ApiError> {
+    let found = app.engine.connection(caller.scope(), ConnectionId::from_uuid(id)).await?;
+    let found = found.filter(|view| caller.sees(view.connection.workspace_id));
+    found.ok_or_else(|| ApiError::not_found("connection"))
+}
+
+/// The same, as the engine asks for it.
+pub(super) async fn place(app: &App, caller: &Caller, id: Uuid) -> Result<(Scope, ConnectionId), ApiError> {
+    let Connection { id, workspace_id, .. } = found(app, caller, id).await?.connection;
+    Ok((Scope::Workspace(workspace_id), id))
 }
 
 pub(super) async fn replace(
     state: State<App>,
-    machine: Machine,
+    caller: Caller,
     ids: Ids<1>,
     Json(form): Json<ReplaceForm>,
 ) -> Result<Response, ApiError> {
@@ -182,12 +199,12 @@ pub(super) async fn replace(
         hidden: form.hidden,
         ..Default::default()
     };
-    change(state, machine, ids, patch).await
+    change(state, caller, ids, patch).await
 }
 
 pub(super) async fn patch(
     state: State<App>,
-    machine: Machine,
+    caller: Caller,
     ids: Ids<1>,
     Json(form): Json<PatchForm>,
 ) -> Result<Response, ApiError> {
@@ -201,39 +218,38 @@ pub(super) async fn patch(
         paused: form.paused,
         inactive,
     };
-    change(state, machine, ids, patch).await
+    change(state, caller, ids, patch).await
 }
 
 /// Deliveries wait from here on; those in flight come back.
-pub(super) async fn pause(state: State<App>, machine: Machine, ids: Ids<1>) -> Result<Response, ApiError> {
-    change(state, machine, ids, ConnectionPatch { paused: Some(true), ..Default::default() }).await
+pub(super) async fn pause(state: State<App>, caller: Caller, ids: Ids<1>) -> Result<Response, ApiError> {
+    change(state, caller, ids, ConnectionPatch { paused: Some(true), ..Default::default() }).await
 }
 
 /// Deliveries flow again.
-pub(super) async fn resume(state: State<App>, machine: Machine, ids: Ids<1>) -> Result<Response, ApiError> {
-    change(state, machine, ids, ConnectionPatch { paused: Some(false), ..Default::default() }).await
+pub(super) async fn resume(state: State<App>, caller: Caller, ids: Ids<1>) -> Result<Response, ApiError> {
+    change(state, caller, ids, ConnectionPatch { paused: Some(false), ..Default::default() }).await
 }
 
 async fn change(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
     patch: ConnectionPatch,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    let changed = app.engine.update_connection(scope, ConnectionId::from_uuid(id), patch).await?;
+    let (scope, id) = place(&app, &caller, id).await?;
+    let changed = app.engine.update_connection(scope, id, patch).await?;
     Ok(respond(StatusCode::OK, &ConnectionJson::from(changed)))
 }
 
 pub(super) async fn delete(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
     OptionalJson(form): OptionalJson<DeleteForm>,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    let force = form.force_delete.unwrap_or(false);
-    let deleted = app.engine.delete_connection(scope, ConnectionId::from_uuid(id), force).await?;
+    let (scope, id) = place(&app, &caller, id).await?;
+    let deleted = app.engine.delete_connection(scope, id, form.force_delete.unwrap_or(false)).await?;
     #[derive(Serialize)]
     struct Deleted {
         id: ConnectionId,

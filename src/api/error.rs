@@ -20,6 +20,8 @@ pub struct ApiError {
     data: Arc<[FieldError]>,
     retry_after_seconds: Option<u32>,
     close: bool,
+    /// Where its status has another name.
+    name: Option<&'static str>,
 }
 
 /// The `error` member.
@@ -40,7 +42,8 @@ struct Param<'e> {
 impl ApiError {
     /// An error of this status.
     pub fn new(status: StatusCode, message: impl Into<Arc<str>>) -> Self {
-        Self { status, message: message.into(), data: Arc::new([]), retry_after_seconds: None, close: false }
+        let (data, message) = (Arc::new([]), message.into());
+        Self { status, message, data, retry_after_seconds: None, close: false, name: None }
     }
 
     /// 400: something about the request as a whole.
@@ -72,6 +75,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "invalid or missing credentials")
     }
 
+    /// 403: it is known who asks, and they may not.
+    pub fn forbidden(message: impl Into<Arc<str>>) -> Self {
+        Self { name: Some("Forbidden"), ..Self::new(StatusCode::FORBIDDEN, message) }
+    }
+
     /// 404: there is none, or none that this caller may know of.
     pub fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("{what} not found"))
@@ -101,7 +109,7 @@ impl ApiError {
     /// The `error` member.
     pub fn detail(&self) -> Detail<'_> {
         let data = self.data.iter().map(|field| Param { param: &field.param, msg: &field.msg }).collect();
-        Detail { name: self.name(), message: &self.message, data }
+        Detail { name: self.name.unwrap_or_else(|| self.status_name()), message: &self.message, data }
     }
 
     /// The whole body.
@@ -117,7 +125,7 @@ impl ApiError {
     }
 
     /// The status phrase in one word, such as `BadRequest`.
-    fn name(&self) -> &'static str {
+    fn status_name(&self) -> &'static str {
         match self.status {
             StatusCode::BAD_REQUEST => "BadRequest",
             StatusCode::UNAUTHORIZED => "Unauthorized",
@@ -160,7 +168,7 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-            Refusal::TooMany(..) => StatusCode::FORBIDDEN,
+            Refusal::TooMany(..) | Refusal::TooManyKeys(_) => StatusCode::FORBIDDEN,
             Refusal::TooManyMatches(_) => StatusCode::BAD_REQUEST,
             Refusal::InFlight => StatusCode::TOO_EARLY,
             Refusal::ConnectionGone | Refusal::ConnectionInactive => StatusCode::UNPROCESSABLE_ENTITY,
@@ -169,6 +177,7 @@ impl From<Refusal> for ApiError {
             | Refusal::DuplicateRule
             | Refusal::HasRules(_)
             | Refusal::Stale(_)
+            | Refusal::SessionOver(_)
             | Refusal::IdempotencyMismatch
             | Refusal::Replayed
             | Refusal::ReplayIs(..)
@@ -225,7 +234,7 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actors::domain::{connection::InactiveReason, event::Status};
+    use actors::domain::{connection::InactiveReason, event::Status, session::Over};
 
     #[test]
     fn the_body_is_the_contracts() {
@@ -256,6 +265,8 @@ mod tests {
             (Refusal::HasRules(2).into(),                            409, None),
             (Refusal::Stale("connection").into(),                    409, None),
             (Refusal::TooMany(10, "rules").into(),                   403, None),
+            (Refusal::TooManyKeys(10).into(),                        403, None),
+            (Refusal::SessionOver(Over::Revoked).into(),             409, None),
             (Refusal::TooManyMatches(200).into(),                    400, None),
             (Refusal::IdempotencyMismatch.into(),                    409, None),
             (Refusal::Final(Status::Completed).into(),               409, None),

@@ -275,9 +275,12 @@ async fn place(app: &App, sender: &Sender, named: Option<&str>) -> Result<Worksp
             Err(ApiError::field("workspace", "is not the publishable key's workspace; leave it out"))
         }
         (Sender::Publishable(key), _) => Ok(key.workspace_id),
-        (Sender::Machine(_), None) => Err(ApiError::field("workspace", "is required with a machine token")),
-        (Sender::Machine(Machine { organization_id, .. }), Some(named)) => {
+        (Sender::Machine(Machine { organization_id, limits, .. }), named) => {
+            let named = named.or_else(|| limits.only_workspace());
+            let required = || ApiError::field("workspace", "is required with a machine token");
+            let named = named.ok_or_else(required)?;
             let found = app.engine.workspace(*organization_id, named).await?;
+            let found = found.filter(|_| limits.includes(named));
             found.map(|workspace| workspace.id).ok_or_else(|| ApiError::not_found("workspace"))
         }
     }

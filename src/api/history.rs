@@ -6,9 +6,8 @@ use super::{
     json::{respond, respond_with},
     page::{self, Envelope, HISTORY, List, Query},
     search::Search,
-    workspaces,
 };
-use crate::auth::Machine;
+use crate::auth::Caller;
 use actors::{
     domain::{
         delivery::{Attempt, Delivery, Outcome, ResponseDetails},
@@ -225,48 +224,55 @@ impl From<ResponseDetails> for ResponseJson {
     }
 }
 
-pub(super) async fn list(state: State<App>, machine: Machine, query: Query) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    list_in(state, scope, query).await
+pub(super) async fn list(state: State<App>, caller: Caller, query: Query) -> Result<Response, ApiError> {
+    let scope = caller.scope();
+    list_in(state, caller, scope, query).await
 }
 
 pub(super) async fn list_of_workspace(
     state: State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([workspace]): Ids<1>,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let scope = workspaces::scope(&state, &machine, WorkspaceId::from_uuid(workspace)).await?;
-    list_in(state, scope, query).await
+    let scope = caller.workspace(&state, WorkspaceId::from_uuid(workspace)).await?;
+    list_in(state, caller, scope, query).await
 }
 
-async fn list_in(State(app): State<App>, scope: Scope, query: Query) -> Result<Response, ApiError> {
+async fn list_in(
+    State(app): State<App>,
+    caller: Caller,
+    scope: Scope,
+    query: Query,
+) -> Result<Response, ApiError> {
     let place = page::place_of(scope);
     let (limit, after) = query.page(List::Events, &place, HISTORY, EventId::from_bytes)?;
-    let Search { filter, tests } = Search::of(&query)?;
-    let page = app.engine.search(scope, filter, tests, after, limit).await?;
+    let Search { filter, tests } = Search::of(&query, &caller)?;
+    let mut page = app.engine.search(scope, filter, tests, after, limit).await?;
+    page.records.retain(|EventSummary { event, .. }| {
+        sees(&caller, event) && query.asks_about(Some(&event.resource), event.resource_id.as_deref())
+    });
     let envelope = Envelope::new(List::Events, &place, limit, page, |id| *id.as_bytes(), EventJson::from);
     Ok(respond(StatusCode::OK, &envelope))
 }
 
 pub(super) async fn get(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([event]): Ids<1>,
 ) -> Result<Response, ApiError> {
-    let found = details(&app, &machine, event).await?;
+    let found = details(&app, &caller, event).await?;
     Ok(respond(StatusCode::OK, &EventJson::from(found)))
 }
 
 /// The event with its payload, byte for byte as it was sent.
 pub(super) async fn payload(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([event]): Ids<1>,
 ) -> Result<Response, ApiError> {
-    let found = details(&app, &machine, event).await?;
-    let scope = Scope::Organization(machine.organization_id);
-    let payload = app.engine.payload(scope, found.summary.event.id).await?;
+    let found = details(&app, &caller, event).await?;
+    let payload = app.engine.payload(scope_of(&found), found.summary.event.id).await?;
     let payload = payload.ok_or_else(|| ApiError::not_found("payload"))?;
     let shown = serde_json::to_vec(&EventJson::from(found)).map_err(|err| {
         tracing::error!(%err, "an event does not serialize");
@@ -288,10 +294,31 @@ fn splice(mut object: Vec<u8>, name: &str, value: &[u8]) -> Vec<u8> {
     object
 }
 
-async fn details(app: &App, machine: &Machine, event: Uuid) -> Result<EventDetails, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    let found = app.engine.event(scope, EventId::from_uuid(event)).await?;
+/// The event of this id, if the caller may know of it.
+async fn details(app: &App, caller: &Caller, event: Uuid) -> Result<EventDetails, ApiError> {
+    let found = app.engine.event(caller.scope(), EventId::from_uuid(event)).await?;
+    let found = found.and_then(|found| shown_to(caller, found));
     found.ok_or_else(|| ApiError::not_found("event"))
+}
+
+/// What the caller may know of an event.
+pub(super) fn shown_to(caller: &Caller, mut found: EventDetails) -> Option<EventDetails> {
+    if !sees(caller, &found.summary.event) {
+        return None;
+    }
+    if caller.pair().is_some() {
+        // Rules about something else are not for who is about one resource.
+        found.unmatched.clear();
+    }
+    Some(found)
+}
+
+fn sees(caller: &Caller, event: &Event) -> bool {
+    caller.sees_about(event.workspace_id, Some(&event.resource), event.resource_id.as_deref())
+}
+
+const fn scope_of(found: &EventDetails) -> Scope {
+    Scope::Workspace(found.summary.event.workspace_id)
 }
 
 /// The delivery that `rule` names, by the rule's id or by its own.
@@ -303,63 +330,61 @@ fn delivery_of(details: &EventDetails, rule: Uuid) -> Result<&Delivery, ApiError
 
 pub(super) async fn retry(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([event, rule]): Ids<2>,
 ) -> Result<Response, ApiError> {
-    if let Some(seconds) = app.retry_rate.take(&machine.organization_id, 1).retry_after_seconds {
+    if let Some(seconds) = app.retry_rate.take(&caller.organization_id(), 1).retry_after_seconds {
         return Err(ApiError::too_many_requests("the organization asks for too many retries", seconds));
     }
-    let found = details(&app, &machine, event).await?;
+    let found = details(&app, &caller, event).await?;
     let rule = delivery_of(&found, rule)?.rule_id;
-    let scope = Scope::Organization(machine.organization_id);
-    let delivery = app.engine.retry(scope, found.summary.event.id, rule).await?;
+    let delivery = app.engine.retry(scope_of(&found), found.summary.event.id, rule).await?;
     Ok(respond(StatusCode::OK, &RuleEventJson::new(&found.summary.event, &delivery)))
 }
 
 pub(super) async fn cancel_rule(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([event, rule]): Ids<2>,
 ) -> Result<Response, ApiError> {
-    let found = details(&app, &machine, event).await?;
+    let found = details(&app, &caller, event).await?;
     let rule_id = delivery_of(&found, rule)?.rule_id;
-    let scope = Scope::Organization(machine.organization_id);
-    let after = app.engine.cancel(scope, found.summary.event.id, Some(rule_id)).await?;
+    let after = app.engine.cancel(scope_of(&found), found.summary.event.id, Some(rule_id)).await?;
     let delivery = delivery_of(&after, rule)?;
     Ok(respond(StatusCode::OK, &RuleEventJson::new(&after.summary.event, delivery)))
 }
 
 pub(super) async fn cancel_event(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([event]): Ids<1>,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    let after = app.engine.cancel(scope, EventId::from_uuid(event), None).await?;
+    let found = details(&app, &caller, event).await?;
+    let mut after = app.engine.cancel(scope_of(&found), found.summary.event.id, None).await?;
+    after.unmatched = found.unmatched;
     Ok(respond(StatusCode::OK, &EventJson::from(after)))
 }
 
 /// A delivery and its attempts, oldest first.
 async fn attempts_of(
     app: &App,
-    machine: &Machine,
+    caller: &Caller,
     event: Uuid,
     rule: Uuid,
 ) -> Result<(Delivery, Vec<(AttemptId, Attempt)>), ApiError> {
-    let found = details(app, machine, event).await?;
+    let found = details(app, caller, event).await?;
     let rule = delivery_of(&found, rule)?.rule_id;
-    let scope = Scope::Organization(machine.organization_id);
-    let attempts = app.engine.attempts(scope, found.summary.event.id, rule).await?;
+    let attempts = app.engine.attempts(scope_of(&found), found.summary.event.id, rule).await?;
     attempts.ok_or_else(|| ApiError::not_found("rule"))
 }
 
 pub(super) async fn attempts(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([event, rule]): Ids<2>,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let (delivery, attempts) = attempts_of(&app, &machine, event, rule).await?;
+    let (delivery, attempts) = attempts_of(&app, &caller, event, rule).await?;
     let place = delivery.id.as_bytes();
     let (limit, after) = query.page(List::Attempts, place, HISTORY, AttemptId::from_bytes)?;
     let page = page_of_attempts(attempts, after, limit);
@@ -384,10 +409,10 @@ fn page_of_attempts<T>(
 
 pub(super) async fn attempt(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([event, rule, attempt]): Ids<3>,
 ) -> Result<Response, ApiError> {
-    let (delivery, attempts) = attempts_of(&app, &machine, event, rule).await?;
+    let (delivery, attempts) = attempts_of(&app, &caller, event, rule).await?;
     let wanted = AttemptId::from_uuid(attempt);
     let found = attempts.into_iter().find(|(id, _)| *id == wanted);
     let (id, attempt) = found.ok_or_else(|| ApiError::not_found("attempt"))?;
@@ -396,15 +421,15 @@ pub(super) async fn attempt(
 
 pub(super) async fn response_details(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([event, rule, attempt]): Ids<3>,
 ) -> Result<Response, ApiError> {
-    let (delivery, attempts) = attempts_of(&app, &machine, event, rule).await?;
+    let (delivery, attempts) = attempts_of(&app, &caller, event, rule).await?;
     let wanted = AttemptId::from_uuid(attempt);
     if !attempts.iter().any(|(id, _)| *id == wanted) {
         return Err(ApiError::not_found("attempt"));
     }
-    let scope = Scope::Organization(machine.organization_id);
+    let scope = Scope::Workspace(delivery.workspace_id);
     let kept = app.engine.response(scope, delivery.event_id, wanted).await?;
     let kept = kept.ok_or_else(|| ApiError::not_found("response of this attempt"))?;
     Ok(respond(StatusCode::OK, &ResponseJson::from(kept)))

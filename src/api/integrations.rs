@@ -11,7 +11,7 @@ use super::{
     json::respond,
     page::{self, CONFIGURED, Envelope, List, Query},
 };
-use crate::auth::Machine;
+use crate::auth::Caller;
 use actors::engine::{
     Page, Scope,
     spec::{ActionSpec, Auth, Choice, Field, FieldKind, Input, InputKind, Spec},
@@ -23,12 +23,8 @@ use std::ops::Range;
 /// Switches, as a form without any shows them.
 const SWITCH: [Choice; 2] = [Choice { label: "No", value: "false" }, Choice { label: "Yes", value: "true" }];
 
-pub(super) async fn list(
-    State(app): State<App>,
-    machine: Machine,
-    query: Query,
-) -> Result<Response, ApiError> {
-    let place = page::place_of(Scope::Organization(machine.organization_id));
+pub(super) async fn list(State(app): State<App>, caller: Caller, query: Query) -> Result<Response, ApiError> {
+    let place = page::place_of(Scope::Organization(caller.organization_id()));
     let (limit, after) = query.page(List::Integrations, &place, CONFIGURED, u128::from_be_bytes)?;
     let specs = app.engine.integrations();
     let range = range(specs.len(), after, limit);

@@ -4,19 +4,19 @@
 //! What is wrong with the fields of a body is 422 here, since the contract declares no 400.
 
 use super::{
-    App, Ids,
+    App, Ids, connections,
     error::ApiError,
     form::{self, Fields},
     json::{Json, respond},
 };
-use crate::auth::Machine;
+use crate::auth::Caller;
 use actors::{
     domain::{
         ids::{ConnectionId, MappingId, MappingVersionId, WorkspaceId},
         mapping::DefaultMapping,
         timestamp::Timestamp,
     },
-    engine::{MappingView, NewMapping, Scope},
+    engine::{MappingView, NewMapping},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
@@ -117,21 +117,21 @@ impl SaveForm {
 
 pub(super) async fn get(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    shown(app.engine.default_mapping(scope, ConnectionId::from_uuid(id), &machine.access_key).await?)
+    let (scope, id) = connections::place(&app, &caller, id).await?;
+    shown(app.engine.default_mapping(scope, id, &caller.name()).await?)
 }
 
 pub(super) async fn save(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
     form: Result<Json<SaveForm>, ApiError>,
 ) -> Result<Response, ApiError> {
     let Json(form) = form.map_err(ApiError::of_meaning)?;
-    let new = form.check(machine.access_key.clone()).map_err(ApiError::of_meaning)?;
-    let scope = Scope::Organization(machine.organization_id);
-    shown(app.engine.save_default_mapping(scope, ConnectionId::from_uuid(id), new).await?)
+    let new = form.check(caller.name()).map_err(ApiError::of_meaning)?;
+    let (scope, id) = connections::place(&app, &caller, id).await?;
+    shown(app.engine.save_default_mapping(scope, id, new).await?)
 }

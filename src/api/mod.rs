@@ -13,39 +13,45 @@ mod form;
 mod history;
 mod integrations;
 mod json;
+mod keys;
 mod mappings;
 mod names;
 mod ops;
 mod page;
 mod rules;
 mod search;
+mod sessions;
 mod trial;
 mod workspaces;
 
 use self::error::ApiError;
 use crate::{
+    auth::Ask,
     config::Config,
     rate::{AuthFailures, Rate},
 };
 use actors::{
     clock::Clock,
-    domain::ids::{OrganizationId, WorkspaceId},
+    domain::{
+        access::{Permission, Subject},
+        ids::{OrganizationId, WorkspaceId},
+    },
     engine::Engine,
 };
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{FromRequestParts, RawPathParams},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
-    routing::{get, patch, post, put},
+    routing::{MethodRouter, delete, get, patch, post, put},
 };
 use futures_util::FutureExt as _;
 use std::{
     net::SocketAddr,
     ops::Deref,
     panic::AssertUnwindSafe,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 use tower::Service as _;
@@ -61,51 +67,78 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ids from callers are replaced, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// All routes. Below `/api/v1` each asks who is calling; the others tell nothing of tenants.
+/// All routes, each method with what it asks of its caller. The ingest routes ask by themselves who
+/// sends; those outside `/api/v1` ask nobody and tell nothing of tenants.
+#[rustfmt::skip] // the columns are the point
 fn routes() -> Router<App> {
+    use {Permission::*, Subject::*};
     let v1 = Router::new()
-        .route("/workspaces", get(workspaces::list).post(workspaces::create))
-        .route("/workspaces/{workspace}", get(workspaces::get).put(workspaces::update))
-        .route("/workspaces/{workspace}/connections", get(connections::list_of_workspace))
-        .route("/workspaces/{workspace}/rules", get(rules::list_of_workspace))
-        .route("/workspaces/{workspace}/events", get(history::list_of_workspace))
-        .route("/workspaces/{workspace}/event-types", get(names::event_types))
-        .route("/workspaces/{workspace}/event-types/{key}", put(names::save_event_type))
-        .route("/workspaces/{workspace}/resources", get(names::resources))
-        .route("/workspaces/{workspace}/resources/{key}", put(names::save_resource))
-        .route("/workspaces/{workspace}/events/export", get(search::export))
-        .route("/workspaces/{workspace}/rules/preview", post(trial::preview))
-        .route("/workspaces/{workspace}/events/test", post(trial::all_rules))
-        .route("/workspaces/{workspace}/rules/{rule}/test", post(trial::one_rule))
-        .route("/connections", get(connections::list).post(connections::create))
-        .route(
-            "/connections/{connection}",
-            get(connections::get)
-                .put(connections::replace)
-                .patch(connections::patch)
-                .delete(connections::delete),
-        )
-        .route("/connections/{connection}/pause", post(connections::pause))
-        .route("/connections/{connection}/resume", post(connections::resume))
-        .route("/connections/{connection}/actions", get(accounts::actions))
-        .route("/connections/{connection}/fields", get(accounts::fields))
-        .route("/connections/{connection}/mappings/default", get(mappings::get).put(mappings::save))
-        .route("/integrations", get(integrations::list))
-        .route("/rules", get(rules::list).post(rules::create))
-        .route("/rules/{rule}", patch(rules::patch).get(rules::get).delete(rules::delete))
-        .route("/events", post(events::create).options(preflight).get(history::list))
+        .route("/workspaces", each([
+            ask(Read,     Workspaces,   get(workspaces::list)),
+            ask(Write,    Organization, post(workspaces::create)),
+        ]))
+        .route("/workspaces/{workspace}", each([
+            ask(Read,     Workspaces,   get(workspaces::get)),
+            ask(Write,    Workspaces,   put(workspaces::update)),
+        ]))
+        .route("/workspaces/{workspace}/publishable-key/rotate", ask(Keys, Workspaces, post(keys::rotate)))
+        .route("/workspaces/{workspace}/connections",            ask(Read, Connections, get(connections::list_of_workspace)))
+        .route("/workspaces/{workspace}/rules",                  ask(Read, Rules, get(rules::list_of_workspace)))
+        .route("/workspaces/{workspace}/events",                 ask(Read, Events, get(history::list_of_workspace)))
+        .route("/workspaces/{workspace}/event-types",            ask(Read, Catalogue, get(names::event_types)))
+        .route("/workspaces/{workspace}/event-types/{key}",      ask(Write, Workspaces, put(names::save_event_type)))
+        .route("/workspaces/{workspace}/resources",              ask(Read, Catalogue, get(names::resources)))
+        .route("/workspaces/{workspace}/resources/{key}",        ask(Write, Workspaces, put(names::save_resource)))
+        .route("/workspaces/{workspace}/events/export",          ask(Read, Events, get(search::export)))
+        .route("/workspaces/{workspace}/rules/preview",          ask(Payload, Events, post(trial::preview)))
+        .route("/workspaces/{workspace}/events/test",            ask(Write, Rules, post(trial::all_rules)))
+        .route("/workspaces/{workspace}/rules/{rule}/test",      ask(Write, Rules, post(trial::one_rule)))
+        .route("/connections", each([
+            ask(Read,     Workspaces,   get(connections::list)),
+            ask(Write,    Connections,  post(connections::create)),
+        ]))
+        .route("/connections/{connection}", each([
+            ask(Read,     Connections,  get(connections::get)),
+            ask(Write,    Connections,  put(connections::replace).patch(connections::patch).delete(connections::delete)),
+        ]))
+        .route("/connections/{connection}/pause",  ask(Write, Connections, post(connections::pause)))
+        .route("/connections/{connection}/resume", ask(Write, Connections, post(connections::resume)))
+        .route("/connections/{connection}/actions", ask(Read, Connections, get(accounts::actions)))
+        .route("/connections/{connection}/fields",  ask(Read, Connections, get(accounts::fields)))
+        .route("/connections/{connection}/mappings/default", each([
+            ask(Read,     Connections,  get(mappings::get)),
+            ask(Write,    Connections,  put(mappings::save)),
+        ]))
+        .route("/integrations",                     ask(Read, Catalogue, get(integrations::list)))
+        .route("/rules", each([
+            ask(Read,     Workspaces,   get(rules::list)),
+            ask(Write,    Rules,        post(rules::create)),
+        ]))
+        .route("/rules/{rule}", each([
+            ask(Read,     Rules,        get(rules::get)),
+            ask(Write,    Rules,        patch(rules::patch).delete(rules::delete)),
+        ]))
+        .route("/events", each([
+            ask(Read,     Workspaces,   get(history::list)),
+            post(events::create).options(preflight),
+        ]))
         .route("/events/bulk", post(events::create_bulk).options(preflight))
-        .route("/events/{event}", get(history::get))
-        .route("/events/{event}/payload", get(history::payload))
-        .route("/events/{event}/cancel", post(history::cancel_event))
-        .route("/events/{event}/rules/{rule}/retry", post(history::retry))
-        .route("/events/{event}/rules/{rule}/cancel", post(history::cancel_rule))
-        .route("/events/{event}/rules/{rule}/attempts", get(history::attempts))
-        .route("/events/{event}/rules/{rule}/attempts/{attempt}", get(history::attempt))
+        .route("/events/{event}",                                     ask(Read, Events, get(history::get)))
+        .route("/events/{event}/payload",                             ask(Payload, Events, get(history::payload)))
+        .route("/events/{event}/cancel",                              ask(Write, Events, post(history::cancel_event)))
+        .route("/events/{event}/rules/{rule}/retry",                  ask(Write, Events, post(history::retry)))
+        .route("/events/{event}/rules/{rule}/cancel",                 ask(Write, Events, post(history::cancel_rule)))
+        .route("/events/{event}/rules/{rule}/attempts",               ask(Read, Events, get(history::attempts)))
+        .route("/events/{event}/rules/{rule}/attempts/{attempt}",     ask(Read, Events, get(history::attempt)))
         .route(
             "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",
-            get(history::response_details),
-        );
+            ask(Payload, Events, get(history::response_details)),
+        )
+        .route("/sessions",                   ask(Sessions, Workspaces, get(sessions::list).post(sessions::mint)))
+        .route("/sessions/{session}",         ask(Sessions, Workspaces, delete(sessions::revoke)))
+        .route("/sessions/{session}/refresh", ask(Sessions, Workspaces, post(sessions::refresh)))
+        .route("/keys",                       ask(Keys, Organization, get(keys::list).post(keys::create)))
+        .route("/keys/{access_key}",          ask(Keys, Organization, delete(keys::revoke)));
     Router::new()
         .nest("/api/v1", v1)
         .route("/healthz", get(ops::healthz))
@@ -113,6 +146,16 @@ fn routes() -> Router<App> {
         .route("/metrics", get(ops::metrics))
         .fallback(async || ApiError::not_found("route"))
         .method_not_allowed_fallback(async || method_not_allowed())
+}
+
+/// Methods of a route that ask this of their caller.
+fn ask(permission: Permission, subject: Subject, methods: MethodRouter<App>) -> MethodRouter<App> {
+    methods.route_layer(Extension(Ask(permission, subject)))
+}
+
+/// A route's methods.
+fn each<const N: usize>(methods: [MethodRouter<App>; N]) -> MethodRouter<App> {
+    methods.into_iter().fold(MethodRouter::new(), MethodRouter::merge)
 }
 
 fn method_not_allowed() -> ApiError {
@@ -133,6 +176,10 @@ pub struct Shared {
     /// Retries by hand of each organization.
     pub retry_rate: Rate<OrganizationId>,
     pub auth_failures: AuthFailures,
+    /// What comes before the path in a URL for a browser, once it is known where the server listens.
+    pub public_url: OnceLock<String>,
+    /// Pages on this machine may embed over plain http.
+    pub allow_http: bool,
     /// Set when the process is about to end.
     pub ending: AtomicBool,
 }
@@ -149,7 +196,7 @@ pub struct Limits {
 
 impl App {
     pub fn new(engine: Engine, clock: Clock, config: &Config) -> Self {
-        let Config { http, ingest, retries, auth, .. } = config;
+        let Config { http, ingest, retries, auth, allow_http, .. } = config;
         Self(Arc::new(Shared {
             engine,
             clock,
@@ -162,6 +209,8 @@ impl App {
             ingest_rate: Rate::new(ingest.events_per_second, ingest.burst),
             retry_rate: Rate::new(retries.per_second, retries.burst),
             auth_failures: AuthFailures::new(auth.failures_per_minute, auth.failures_burst),
+            public_url: OnceLock::new(),
+            allow_http: *allow_http,
             ending: AtomicBool::new(false),
         }))
     }

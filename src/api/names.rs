@@ -9,7 +9,7 @@ use super::{
     form::{self, Fields},
     json::{Json, present, respond},
 };
-use crate::auth::Machine;
+use crate::auth::Caller;
 use actors::{
     domain::{
         ids::{NameId, WorkspaceId},
@@ -84,54 +84,51 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
 
 pub(super) async fn event_types(
     state: State<App>,
-    machine: Machine,
+    caller: Caller,
     ids: Ids<1>,
 ) -> Result<Response, ApiError> {
-    list(state, machine, ids, NameKind::EventType).await
+    list(state, caller, ids, NameKind::EventType).await
 }
 
-pub(super) async fn resources(
-    state: State<App>,
-    machine: Machine,
-    ids: Ids<1>,
-) -> Result<Response, ApiError> {
-    list(state, machine, ids, NameKind::Resource).await
+pub(super) async fn resources(state: State<App>, caller: Caller, ids: Ids<1>) -> Result<Response, ApiError> {
+    list(state, caller, ids, NameKind::Resource).await
 }
 
 async fn list(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([workspace]): Ids<1>,
     kind: NameKind,
 ) -> Result<Response, ApiError> {
     let workspace = WorkspaceId::from_uuid(workspace);
-    let names = app.engine.names(machine.organization_id, workspace, kind).await?;
+    caller.workspace(&app, workspace).await?;
+    let names = app.engine.names(caller.organization_id(), workspace, kind).await?;
     Ok(respond(StatusCode::OK, &names.into_iter().map(NameJson::from).collect::<Vec<_>>()))
 }
 
 pub(super) async fn save_event_type(
     state: State<App>,
-    machine: Machine,
+    caller: Caller,
     ids: Ids<1>,
     key: Key,
     form: Json<Form>,
 ) -> Result<Response, ApiError> {
-    save(state, machine, ids, (NameKind::EventType, key), form).await
+    save(state, caller, ids, (NameKind::EventType, key), form).await
 }
 
 pub(super) async fn save_resource(
     state: State<App>,
-    machine: Machine,
+    caller: Caller,
     ids: Ids<1>,
     key: Key,
     form: Json<Form>,
 ) -> Result<Response, ApiError> {
-    save(state, machine, ids, (NameKind::Resource, key), form).await
+    save(state, caller, ids, (NameKind::Resource, key), form).await
 }
 
 async fn save(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([workspace]): Ids<1>,
     (kind, Key(key)): (NameKind, Key),
     Json(form): Json<Form>,
@@ -139,7 +136,8 @@ async fn save(
     form.check()?;
     let patch = NamePatch { label: form.label, description: form.description, active: form.active };
     let workspace = WorkspaceId::from_uuid(workspace);
-    let (organization, by) = (machine.organization_id, &machine.access_key);
-    let name = app.engine.save_name(organization, workspace, (kind, &key), patch, by).await?;
+    caller.workspace(&app, workspace).await?;
+    let organization = caller.organization_id();
+    let name = app.engine.save_name(organization, workspace, (kind, &key), patch, &caller.name()).await?;
     Ok(respond(StatusCode::OK, &NameJson::from(name)))
 }

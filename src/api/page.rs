@@ -4,6 +4,7 @@
 //! workspace or another organization it is refused instead of pointing somewhere.
 
 use super::error::ApiError;
+use crate::auth::Caller;
 use actors::{
     domain::ids::{OrganizationId, WorkspaceId},
     engine::{Page, Scope},
@@ -34,6 +35,8 @@ pub enum List {
     Rules,
     Events,
     Attempts,
+    Sessions,
+    Keys,
     Integrations,
 }
 
@@ -69,6 +72,21 @@ impl Query {
     /// The value of a parameter, as a filter has it.
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name).map(str::to_owned)
+    }
+
+    /// The resource and its id that a list is looked through by: those asked for, or of a caller who is
+    /// about one, those.
+    pub fn about(&self, caller: &Caller) -> (Option<String>, Option<String>) {
+        match caller.pair() {
+            Some((resource, id)) => (Some(resource.to_owned()), Some(id.to_owned())),
+            None => (self.text("resource"), self.text("resource_id")),
+        }
+    }
+
+    /// Whether a row about this is among those asked for.
+    pub fn asks_about(&self, resource: Option<&str>, resource_id: Option<&str>) -> bool {
+        self.get("resource").is_none_or(|asked| Some(asked) == resource)
+            && self.get("resource_id").is_none_or(|asked| Some(asked) == resource_id)
     }
 
     /// Which page is asked for: its size, and the id of the record before it.

@@ -6,9 +6,8 @@ use super::{
     form::{self, Fields},
     json::{Json, present, respond},
     page::{self, CONFIGURED, Envelope, List, Query},
-    workspaces,
 };
-use crate::auth::Machine;
+use crate::auth::Caller;
 use actors::{
     domain::{
         ids::{ConnectionId, RuleId, WorkspaceId},
@@ -20,6 +19,7 @@ use actors::{
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 /// Members of a rule's metadata that the contract knows; a client fails to read them if they are not text.
 const METADATA_TEXTS: [&str; 14] = [
@@ -133,39 +133,49 @@ pub(super) fn check(
     fields.check()
 }
 
-pub(super) async fn list(state: State<App>, machine: Machine, query: Query) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    list_in(state, scope, query).await
+pub(super) async fn list(state: State<App>, caller: Caller, query: Query) -> Result<Response, ApiError> {
+    let scope = caller.scope();
+    list_in(state, caller, scope, query).await
 }
 
 pub(super) async fn list_of_workspace(
     state: State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([workspace]): Ids<1>,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let scope = workspaces::scope(&state, &machine, WorkspaceId::from_uuid(workspace)).await?;
-    list_in(state, scope, query).await
+    let scope = caller.workspace(&state, WorkspaceId::from_uuid(workspace)).await?;
+    list_in(state, caller, scope, query).await
 }
 
-async fn list_in(State(app): State<App>, scope: Scope, query: Query) -> Result<Response, ApiError> {
+async fn list_in(
+    State(app): State<App>,
+    caller: Caller,
+    scope: Scope,
+    query: Query,
+) -> Result<Response, ApiError> {
     let place = page::place_of(scope);
     let (limit, after) = query.page(List::Rules, &place, CONFIGURED, RuleId::from_bytes)?;
-    let filter = RuleFilter {
-        event: query.text("event"),
-        resource: query.text("resource"),
-        resource_id: query.text("resource_id"),
-    };
-    let page = app.engine.rules(scope, filter, after, limit).await?;
+    let (resource, resource_id) = query.about(&caller);
+    let filter = RuleFilter { event: query.text("event"), resource, resource_id };
+    let mut page = app.engine.rules(scope, filter, after, limit).await?;
+    page.records.retain(|rule| {
+        sees(&caller, rule) && query.asks_about(rule.resource.as_deref(), rule.resource_id.as_deref())
+    });
     let envelope = Envelope::new(List::Rules, &place, limit, page, |id| *id.as_bytes(), RuleJson::from);
     Ok(respond(StatusCode::OK, &envelope))
 }
 
 pub(super) async fn create(
     State(app): State<App>,
-    machine: Machine,
-    Json(form): Json<NewForm>,
+    caller: Caller,
+    Json(mut form): Json<NewForm>,
 ) -> Result<Response, ApiError> {
+    if let Some((resource, resource_id)) = caller.pair() {
+        check_pair(&caller, form.resource.as_deref(), form.resource_id.as_deref())?;
+        form.resource = Some(resource.to_owned());
+        form.resource_id = Some(resource_id.to_owned());
+    }
     let (resource, resource_id) = (form.resource.as_deref(), form.resource_id.as_deref());
     check(Some(&form.event), resource, resource_id, Some(&form.metadata))?;
     let workspace = WorkspaceId::from_uuid(form::uuid_field("workspace", &form.workspace)?);
@@ -180,9 +190,9 @@ pub(super) async fn create(
         conditions: form.conditions,
         active: form.active.unwrap_or(true),
         hidden: form.hidden.unwrap_or(false),
-        created_by: machine.access_key.clone(),
+        created_by: caller.name(),
     };
-    let scope = workspaces::scope(&app, &machine, workspace).await?;
+    let scope = caller.workspace(&app, workspace).await?;
     let rule = app.engine.create_rule(scope, new).await?.into();
     #[derive(Serialize)]
     struct Created {
@@ -193,24 +203,51 @@ pub(super) async fn create(
 
 pub(super) async fn get(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    let found = app.engine.rule(scope, RuleId::from_uuid(id)).await?;
-    let rule = found.ok_or_else(|| ApiError::not_found("rule"))?;
+    let rule = found(&app, &caller, id).await?;
     Ok(respond(StatusCode::OK, &RuleJson::from(rule)))
+}
+
+/// The rule of this id, if the caller may know of it.
+pub(super) async fn found(app: &App, caller: &Caller, id: Uuid) -> Result<Rule, ApiError> {
+    let found = app.engine.rule(caller.scope(), RuleId::from_uuid(id)).await?;
+    found.filter(|rule| sees(caller, rule)).ok_or_else(|| ApiError::not_found("rule"))
+}
+
+fn sees(caller: &Caller, rule: &Rule) -> bool {
+    caller.sees_about(rule.workspace_id, rule.resource.as_deref(), rule.resource_id.as_deref())
+}
+
+/// Refuses a resource that is not the one the caller is about.
+pub(super) fn check_pair(
+    caller: &Caller,
+    resource: Option<&str>,
+    resource_id: Option<&str>,
+) -> Result<(), ApiError> {
+    let Some((ours, our_id)) = caller.pair() else { return Ok(()) };
+    let msg = "is not the session's; leave it out";
+    Fields::default()
+        .require("resource", resource.is_none_or(|resource| resource == ours), msg)
+        .require("resource_id", resource_id.is_none_or(|id| id == our_id), msg)
+        .check()
 }
 
 pub(super) async fn patch(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
     Json(form): Json<PatchForm>,
 ) -> Result<Response, ApiError> {
     let there = |field: &'_ Option<Option<String>>| field.clone().flatten();
     let (resource, resource_id) = (there(&form.resource), there(&form.resource_id));
     check(form.event.as_deref(), resource.as_deref(), resource_id.as_deref(), form.metadata.as_ref())?;
+    check_pair(
+        &caller,
+        form.resource.as_ref().map(|it| it.as_deref().unwrap_or_default()),
+        form.resource_id.as_ref().map(|it| it.as_deref().unwrap_or_default()),
+    )?;
     let patch = RulePatch {
         event: form.event,
         resource: form.resource,
@@ -220,18 +257,18 @@ pub(super) async fn patch(
         active: form.active,
         hidden: form.hidden,
     };
-    let scope = Scope::Organization(machine.organization_id);
-    let rule = app.engine.update_rule(scope, RuleId::from_uuid(id), patch).await?;
+    let Rule { id, workspace_id, .. } = found(&app, &caller, id).await?;
+    let rule = app.engine.update_rule(Scope::Workspace(workspace_id), id, patch).await?;
     Ok(respond(StatusCode::OK, &RuleJson::from(rule)))
 }
 
 pub(super) async fn delete(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::Organization(machine.organization_id);
-    let rule = app.engine.delete_rule(scope, RuleId::from_uuid(id)).await?;
+    let Rule { id, workspace_id, .. } = found(&app, &caller, id).await?;
+    let rule = app.engine.delete_rule(Scope::Workspace(workspace_id), id).await?;
     #[derive(Serialize)]
     struct Deleted {
         id: RuleId,

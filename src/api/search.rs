@@ -13,10 +13,17 @@
 //! some thousand look-ups, or 10,000 payloads, or two seconds, whatever is met first: it may hold fewer than
 //! `limit`, even none, and still have a `next_cursor`. In the list of an organization no index but time helps.
 
-use super::{App, Ids, error::ApiError, form, history::EventJson, page::Query, workspaces};
-use crate::auth::Machine;
+use super::{
+    App, Ids,
+    error::ApiError,
+    form,
+    history::{self, EventJson},
+    page::Query,
+};
+use crate::auth::Caller;
 use actors::{
     domain::{
+        access::{Permission, Subject},
         delivery::Outcome,
         event::Status,
         ids::{ConnectionId, EventId, RuleId, WorkspaceId},
@@ -49,16 +56,18 @@ pub(super) struct Search {
 }
 
 impl Search {
-    pub(super) fn of(query: &Query) -> Result<Self, ApiError> {
+    /// What is asked for, of what the caller may know.
+    pub(super) fn of(query: &Query, caller: &Caller) -> Result<Self, ApiError> {
         let delivery = DeliveryFilter {
             rule: id(query, "rule")?.map(RuleId::from_uuid),
             connection: id(query, "connection")?.map(ConnectionId::from_uuid),
             outcome: word::<Outcome>(query, "outcome", "must be an outcome_code, such as delivered")?,
         };
+        let (resource, resource_id) = query.about(caller);
         let filter = EventFilter {
             event: query.text("event"),
-            resource: query.text("resource"),
-            resource_id: query.text("resource_id"),
+            resource,
+            resource_id,
             status: word::<Status>(
                 query,
                 "status",
@@ -77,6 +86,10 @@ impl Search {
         if tests.len() > PAYLOAD_TESTS_MAX {
             let msg = format!("must be asked for at most {PAYLOAD_TESTS_MAX} paths");
             return Err(ApiError::field("payload", msg));
+        }
+        if !tests.is_empty() {
+            // Who may ask what a payload says, often enough, has read it.
+            caller.ask(Permission::Payload, Subject::Events)?;
         }
         Ok(Self { filter, tests })
     }
@@ -102,6 +115,7 @@ fn moment(query: &Query, name: &str) -> Result<Option<Timestamp>, ApiError> {
 /// Where an export is.
 struct Export {
     app: App,
+    caller: Caller,
     scope: Scope,
     search: Search,
     after: Option<EventId>,
@@ -113,12 +127,13 @@ struct Export {
 /// What goes wrong on the way is the last line, `{"message": …}`.
 pub(super) async fn export(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([workspace]): Ids<1>,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let scope = workspaces::scope(&app, &machine, WorkspaceId::from_uuid(workspace)).await?;
-    let export = Export { app, scope, search: Search::of(&query)?, after: None, is_over: false };
+    let scope = caller.workspace(&app, WorkspaceId::from_uuid(workspace)).await?;
+    let search = Search::of(&query, &caller)?;
+    let export = Export { app, caller, scope, search, after: None, is_over: false };
     let pieces = stream::unfold(export, async |mut export| {
         let piece = export.next().await?;
         Some((Ok::<_, Infallible>(piece), export))
@@ -152,7 +167,8 @@ impl Export {
         let page = engine.search(self.scope, filter, tests, self.after, PIECE_EVENTS).await?;
         for summary in page.records {
             // It may be gone meanwhile.
-            if let Some(details) = engine.event(self.scope, summary.event.id).await? {
+            let details = engine.event(self.scope, summary.event.id).await?;
+            if let Some(details) = details.and_then(|details| history::shown_to(&self.caller, details)) {
                 line(lines, &EventJson::from(details));
             }
         }

@@ -10,16 +10,16 @@ use super::{
     error::ApiError,
     events::{self, AcceptedJson, ENVELOPE_BYTES_MAX},
     json::{self, Json},
-    rules, workspaces,
+    rules,
 };
-use crate::{auth::Machine, http::read_body};
+use crate::{auth::Caller, http::read_body};
 use actors::{
     domain::{
-        ids::{EventId, RuleId, WorkspaceId},
+        ids::{EventId, WorkspaceId},
         rule::Rule,
         timestamp::Timestamp,
     },
-    engine::{Draft, Example, IngestRequest, Preview, SAMPLE_PAYLOAD, Scope, Trial, sample_name},
+    engine::{Draft, Example, IngestRequest, Preview, SAMPLE_PAYLOAD, Trial, sample_name},
 };
 use axum::{
     extract::{Request, State},
@@ -29,6 +29,7 @@ use axum::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
+use uuid::Uuid;
 
 /// Events a preview looks at where nothing is asked for, and at most.
 const PREVIEW_EVENTS: usize = 1_000;
@@ -61,14 +62,25 @@ impl Form<'_> {
     }
 
     /// The event as its sender would have written it, with what the rule says where the form says nothing.
-    fn event(&self, rule: Option<&Rule>) -> Bytes {
+    /// Of a caller who is about one resource, it is about that.
+    fn event(&self, rule: Option<&Rule>, pair: Option<(&str, &str)>) -> Bytes {
         let text = |text: String| Value::from(text).to_string();
         let given = |member: Option<&RawValue>| member.map(|value| value.get().to_owned());
         let of_rule = |member: fn(&Rule) -> Option<String>| rule.and_then(member).map(text);
         let members = [
             ("event", given(self.event).or(of_rule(|rule| Some(sample_name(&rule.event))))),
-            ("resource", given(self.resource).or(of_rule(|rule| rule.resource.clone()))),
-            ("resource_id", given(self.resource_id).or(of_rule(|rule| rule.resource_id.clone()))),
+            (
+                "resource",
+                given(self.resource)
+                    .or(of_rule(|rule| rule.resource.clone()))
+                    .or(pair.map(|(resource, _)| text(resource.to_owned()))),
+            ),
+            (
+                "resource_id",
+                given(self.resource_id)
+                    .or(of_rule(|rule| rule.resource_id.clone()))
+                    .or(pair.map(|(_, id)| text(id.to_owned()))),
+            ),
             ("payload", given(self.payload).or_else(|| Some(SAMPLE_PAYLOAD.to_owned()))),
         ];
         let members = members.into_iter().filter_map(|(name, value)| Some(format!("\"{name}\":{}", value?)));
@@ -79,36 +91,35 @@ impl Form<'_> {
 /// A test of one rule.
 pub(super) async fn one_rule(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([workspace, rule]): Ids<2>,
     request: Request,
 ) -> Response {
-    let (workspace, rule) = (WorkspaceId::from_uuid(workspace), RuleId::from_uuid(rule));
-    answer(&app, &machine, workspace, Some(rule), request).await
+    answer(&app, &caller, WorkspaceId::from_uuid(workspace), Some(rule), request).await
 }
 
 /// A test of all rules that are for its name.
 pub(super) async fn all_rules(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([workspace]): Ids<1>,
     request: Request,
 ) -> Response {
-    answer(&app, &machine, WorkspaceId::from_uuid(workspace), None, request).await
+    answer(&app, &caller, WorkspaceId::from_uuid(workspace), None, request).await
 }
 
 async fn answer(
     app: &App,
-    machine: &Machine,
+    caller: &Caller,
     workspace: WorkspaceId,
-    rule: Option<RuleId>,
+    rule: Option<Uuid>,
     request: Request,
 ) -> Response {
     let mut standing = None;
     let tested = async {
-        let scope = workspaces::scope(app, machine, workspace).await?;
+        caller.workspace(app, workspace).await?;
         let rule = match rule {
-            Some(id) => Some(rule_in(app, scope, id).await?),
+            Some(id) => Some(rule_in(app, caller, workspace, id).await?),
             None => None,
         };
         let (parts, body) = request.into_parts();
@@ -117,21 +128,22 @@ async fn answer(
         if !body.is_empty() {
             json::is_json(&parts.headers)?;
         }
-        let written = Form::parse(&body)?.event(rule.as_ref());
+        let written = Form::parse(&body)?.event(rule.as_ref(), caller.pair());
         let event = document::parse_event(&written)?;
+        rules::check_pair(caller, event.resource.as_deref(), event.resource_id.as_deref())?;
         if event.payload.len() > app.limits.payload_bytes_max {
             let message = format!("the payload is larger than {} bytes", app.limits.payload_bytes_max);
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         events::take_rate(app, workspace, 1, &mut standing)?;
         let request = IngestRequest {
-            organization_id: machine.organization_id,
+            organization_id: caller.organization_id(),
             workspace_id: workspace,
             payload: written.slice_ref(event.payload),
             name: event.event,
             resource: event.resource,
             resource_id: event.resource_id,
-            created_by: machine.access_key.clone(),
+            created_by: caller.name(),
             idempotency: None,
         };
         let event = app.engine.test(Trial { request, rule: rule.map(|rule| rule.id) }).await?;
@@ -152,8 +164,9 @@ async fn answer(
     events::with_standing(answer.unwrap_or_else(ApiError::into_response), standing)
 }
 
-async fn rule_in(app: &App, scope: Scope, id: RuleId) -> Result<Rule, ApiError> {
-    app.engine.rule(scope, id).await?.ok_or_else(|| ApiError::not_found("rule"))
+async fn rule_in(app: &App, caller: &Caller, workspace: WorkspaceId, id: Uuid) -> Result<Rule, ApiError> {
+    let rule = rules::found(app, caller, id).await?;
+    if rule.workspace_id == workspace { Ok(rule) } else { Err(ApiError::not_found("rule")) }
 }
 
 /// A rule that is not made yet. What else a rule has is ignored.
@@ -202,7 +215,7 @@ impl From<Example> for ExampleJson {
 /// every payload it looks at, for five seconds at most.
 pub(super) async fn preview(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([workspace]): Ids<1>,
     Json(form): Json<DraftForm>,
 ) -> Result<Response, ApiError> {
@@ -213,9 +226,13 @@ pub(super) async fn preview(
         .filter(|last| (1..=PREVIEW_EVENTS_MAX).contains(last))
         .ok_or_else(|| ApiError::field("last", format!("must be a number from 1 to {PREVIEW_EVENTS_MAX}")))?;
     let workspace = WorkspaceId::from_uuid(workspace);
-    workspaces::scope(&app, &machine, workspace).await?;
+    caller.workspace(&app, workspace).await?;
+    if caller.pair().is_some() {
+        // It looks at all that was sent, whatever it was about.
+        return Err(ApiError::forbidden("a session about one resource has no preview"));
+    }
     let draft = Draft { event, resource, resource_id, conditions };
-    let found = app.engine.preview(machine.organization_id, workspace, draft, last).await?;
+    let found = app.engine.preview(caller.organization_id(), workspace, draft, last).await?;
     let Preview { looked_at, matched, unmatched, is_cut, matches, misses } = found;
     let shown = |examples: Vec<Example>| examples.into_iter().map(ExampleJson::from).collect();
     let examples = ExamplesJson { matched: shown(matches), unmatched: shown(misses) };

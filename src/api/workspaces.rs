@@ -7,7 +7,7 @@ use super::{
     json::{Json, present, respond},
     page::{self, CONFIGURED, Envelope, List, Query},
 };
-use crate::auth::Machine;
+use crate::auth::Caller;
 use actors::{
     domain::{ids::WorkspaceId, timestamp::Timestamp, workspace::Workspace},
     engine::Scope,
@@ -64,20 +64,12 @@ impl Form {
     }
 }
 
-/// The workspace's scope, once it is known to be the caller's.
-pub(super) async fn scope(app: &App, machine: &Machine, workspace: WorkspaceId) -> Result<Scope, ApiError> {
-    let found = app.engine.workspace(machine.organization_id, workspace).await?;
-    found.map(|_| Scope::Workspace(workspace)).ok_or_else(|| ApiError::not_found("workspace"))
-}
-
-pub(super) async fn list(
-    State(app): State<App>,
-    machine: Machine,
-    query: Query,
-) -> Result<Response, ApiError> {
-    let place = page::place_of(Scope::Organization(machine.organization_id));
+pub(super) async fn list(State(app): State<App>, caller: Caller, query: Query) -> Result<Response, ApiError> {
+    let organization = caller.organization_id();
+    let place = page::place_of(Scope::Organization(organization));
     let (limit, after) = query.page(List::Workspaces, &place, CONFIGURED, WorkspaceId::from_bytes)?;
-    let page = app.engine.workspaces(machine.organization_id, after, limit).await?;
+    let mut page = app.engine.workspaces(organization, after, limit).await?;
+    page.records.retain(|workspace| caller.sees(workspace.id));
     let shown = |workspace| WorkspaceJson::of(&app, workspace);
     let envelope = Envelope::new(List::Workspaces, &place, limit, page, |id| *id.as_bytes(), shown);
     Ok(respond(StatusCode::OK, &envelope))
@@ -85,12 +77,13 @@ pub(super) async fn list(
 
 pub(super) async fn create(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Json(form): Json<Form>,
 ) -> Result<Response, ApiError> {
     form.check()?;
     let description = form.description.flatten();
-    let (workspace, _) = app.engine.create_workspace(machine.organization_id, form.name, description).await?;
+    let (workspace, _) =
+        app.engine.create_workspace(caller.organization_id(), form.name, description).await?;
     #[derive(Serialize)]
     struct Created {
         workspace: WorkspaceJson,
@@ -100,11 +93,11 @@ pub(super) async fn create(
 
 pub(super) async fn get(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
 ) -> Result<Response, ApiError> {
     let id = WorkspaceId::from_uuid(id);
-    let found = app.engine.workspace(machine.organization_id, id).await?;
+    let found = app.engine.workspace(caller.organization_id(), id).await?.filter(|_| caller.sees(id));
     let mut shown = WorkspaceJson::of(&app, found.ok_or_else(|| ApiError::not_found("workspace"))?);
     let key = app.engine.publishable_key_of(id).await?;
     shown.publishable_key = key.map(|key| KeyJson { public_key: key.public_key, name: key.name });
@@ -113,13 +106,14 @@ pub(super) async fn get(
 
 pub(super) async fn update(
     State(app): State<App>,
-    machine: Machine,
+    caller: Caller,
     Ids([id]): Ids<1>,
     Json(form): Json<Form>,
 ) -> Result<Response, ApiError> {
     form.check()?;
     let id = WorkspaceId::from_uuid(id);
+    caller.workspace(&app, id).await?;
     let updated =
-        app.engine.update_workspace(machine.organization_id, id, form.name, form.description).await?;
+        app.engine.update_workspace(caller.organization_id(), id, form.name, form.description).await?;
     Ok(respond(StatusCode::OK, &WorkspaceJson::of(&app, updated)))
 }

@@ -1,6 +1,7 @@
 //! Which rules an event meets: names, patterns, resources and conditions, and what is told of the others.
 
-use crate::support::{Receiver, Reply, Weft, text};
+use crate::support::{Receiver, Reply, Weft, ids, send, text};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Every rule of an event's name says why it matched or did not; a rule of another name says nothing.
@@ -160,5 +161,45 @@ async fn an_event_without_a_resource_has_the_resource_global() {
         (&told["rule"], &told["reason"]),
         (&json!(narrow), &json!(r#"resource_id is absent, the rule wants "1""#))
     );
+    weft.stop().await;
+}
+
+/// Workspaces of one organization are apart as well: an event meets the rules of its own only.
+#[tokio::test]
+async fn an_event_meets_the_rules_of_its_own_workspace_only() {
+    let (weft, ours, theirs) =
+        (Weft::start().await, Receiver::start(Reply::ok).await, Receiver::start(Reply::ok).await);
+    let (sibling, their_key) = weft.sibling("sibling").await;
+    let rule = weft.rule("a.b", &weft.webhook(&ours.url("/")).await).await;
+    let metadata = json!({ "url": theirs.url("/"), "skip_test": true });
+    let body = json!({ "workspace": sibling, "type": "webhook", "name": "Theirs", "metadata": metadata });
+    let connection = weft.post("/connections", body).await.answered(201, "theirs");
+    let body = json!({ "workspace": sibling, "connection": connection["connection"]["id"], "event": "*", "metadata": { "action": "send_webhook" } });
+    let their_rule = weft.post("/rules", body).await.answered(201, "theirs");
+
+    let event = weft.send_event("a.b", json!({ "whose": "ours" })).await;
+    let sent = weft.request(Method::POST, "/api/v1/events").header("x-meshes-publishable-key", their_key);
+    let sent = send(sent.json(&json!({ "event": "a.b", "payload": { "whose": "theirs" } })))
+        .await
+        .answered(201, "theirs");
+    let theirs_shown = weft.event_as(&text(&sent["event"]["id"]), "completed").await;
+    let shown = weft.event_as(&event, "completed").await;
+    for (why, event, rule, receiver, whose) in [
+        ("ours", &shown, &rule, &ours, "ours"),
+        ("theirs", &theirs_shown, &text(&their_rule["rule"]["id"]), &theirs, "theirs"),
+    ] {
+        assert_eq!((&event["total_rules"], &event["unmatched_rules"]), (&json!(1), &json!([])), "{why}");
+        assert_eq!(event["rule_events"][0]["rule"], rule.as_str(), "{why}");
+        let came = receiver.so_far();
+        assert_eq!((came.len(), &came[0].json()["payload"]["whose"]), (1, &json!(whose)), "{why}");
+    }
+    for list in ["connections", "rules", "events"] {
+        let of = async |workspace: &str| {
+            ids(&weft.get(&format!("/workspaces/{workspace}/{list}")).await.answered(200, list))
+        };
+        let (ours, theirs) = (of(&weft.workspace).await, of(&sibling).await);
+        assert_eq!((ours.len(), theirs.len()), (1, 1), "{list}");
+        assert_ne!(ours, theirs, "{list}");
+    }
     weft.stop().await;
 }

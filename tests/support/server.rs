@@ -23,6 +23,7 @@ pub struct Weft {
     pub workspace: String,
     pub publishable_key: String,
     pub config: Config,
+    clock: Clock,
     server: Server,
     http: reqwest::Client,
     data: TempDir,
@@ -81,6 +82,11 @@ impl Weft {
     /// The same on an engine with something of the test's own in it, such as a disk that fails.
     /// That is gone after a [`Self::restart`].
     pub async fn on(set: impl FnOnce(&mut Config), put: impl FnOnce(&mut Options)) -> Self {
+        Self::at(Clock::system(), set, put).await
+    }
+
+    /// The same by a clock of the test's own.
+    pub async fn at(clock: Clock, set: impl FnOnce(&mut Config), put: impl FnOnce(&mut Options)) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let mut config = Config::defaults();
         config.data = data.path().join("data");
@@ -91,18 +97,18 @@ impl Weft {
         config.store.segment_bytes = 1 << 20;
         set(&mut config);
         config.check().expect("it can work");
-        let mut options = weft::engine_options(&config, MASTER_KEY, Clock::system());
+        let mut options = weft::engine_options(&config, MASTER_KEY, clock.clone());
         put(&mut options);
         weft::telemetry::metrics();
         let engine = Engine::start(options).await.expect("it starts");
-        let server = weft::serve_engine(&config, engine, Clock::system()).await.expect("it serves");
+        let server = weft::serve_engine(&config, engine, clock.clone()).await.expect("it serves");
         let engine = server.engine();
         let organization = engine.create_organization("Tests").await.expect("it is made").id;
         let machine = engine.create_machine_key(organization).await.expect("it is made");
         let (workspace, key) = workspace(engine, organization, "tests").await;
         let base = format!("http://{}", server.address());
         let http = http_client();
-        Self { base, machine, workspace, publishable_key: key, config, server, http, data }
+        Self { base, machine, workspace, publishable_key: key, config, clock, server, http, data }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -129,16 +135,22 @@ impl Weft {
 
     /// Ends well and starts again on the same data.
     pub async fn restart(self) -> Self {
-        let Self { machine, workspace, publishable_key, config, server, http, data, .. } = self;
+        let Self { machine, workspace, publishable_key, config, clock, server, http, data, .. } = self;
         server.shut_down().await.expect("it ends well");
-        let server = weft::serve(&config, MASTER_KEY, Clock::system()).await.expect("it starts");
+        let server = weft::serve(&config, MASTER_KEY, clock.clone()).await.expect("it starts");
         let base = format!("http://{}", server.address());
-        Self { base, machine, workspace, publishable_key, config, server, http, data }
+        Self { base, machine, workspace, publishable_key, config, clock, server, http, data }
     }
 
     /// A machine token of the organization it starts with.
     pub fn token(&self) -> String {
-        token(&self.machine)
+        self.token_of(&self.machine)
+    }
+
+    /// A machine token of any key, by the server's clock.
+    pub fn token_of(&self, machine: &MachineKeyClear) -> String {
+        let MachineKeyClear { access_key, organization_id, secret, .. } = machine;
+        weft::auth::sign(access_key, secret, *organization_id, self.clock.wall(), 30)
     }
 
     /// Asks as the machine. `path` is below `/api/v1`.
@@ -259,7 +271,7 @@ pub fn http_client() -> reqwest::Client {
 
 /// A machine token, good for half a minute.
 pub fn token(machine: &MachineKeyClear) -> String {
-    let MachineKeyClear { access_key, organization_id, secret } = machine;
+    let MachineKeyClear { access_key, organization_id, secret, .. } = machine;
     sign(access_key, secret, *organization_id)
 }
 

@@ -66,6 +66,8 @@ ids! {
     AttemptId
     /// Past deliveries done again.
     ReplayId
+    /// What an embedded page acts under. On the wire `sess_` goes before it.
+    SessionId
     /// The fields of a connection's account, as they were listed.
     CatalogId
     /// A connection's mapping, the same in all its versions.
@@ -108,10 +110,21 @@ impl EventId {
 
     /// The smallest id an event accepted at `moment` can have: a bound for scans.
     pub fn first_at(moment: Timestamp) -> Self {
-        let mut bytes = [0; 16];
-        bytes[..6].copy_from_slice(&moment.to_be_bytes()[2..]);
-        Self(Uuid::from_bytes(bytes))
+        Self(first_at(moment))
     }
+}
+
+impl SessionId {
+    /// The smallest id a session made at `moment` can have: a bound for scans.
+    pub fn first_at(moment: Timestamp) -> Self {
+        Self(first_at(moment))
+    }
+}
+
+fn first_at(moment: Timestamp) -> Uuid {
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&moment.to_be_bytes()[2..]);
+    Uuid::from_bytes(bytes)
 }
 
 impl DeliveryId {

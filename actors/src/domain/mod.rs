@@ -1,5 +1,6 @@
 //! Data and decisions, pure: no IO, no async, no clock.
 
+pub mod access;
 pub mod catalog;
 pub mod condition;
 pub mod connection;
@@ -16,5 +17,7 @@ pub mod retry;
 pub mod routing;
 pub mod rule;
 pub mod secret;
+pub mod session;
+pub mod session_token;
 pub mod timestamp;
 pub mod workspace;

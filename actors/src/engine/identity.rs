@@ -1,25 +1,15 @@
-//! Organizations, their keys and their workspaces.
+//! Organizations and their workspaces.
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, keys::new_publishable_key};
 use crate::{
     domain::{
         ids::{OrganizationId, WorkspaceId},
-        key::{MachineKey, PublishableKey, publishable_key_hash},
-        secret::Secret,
+        key::PublishableKey,
         timestamp::Timestamp,
         workspace::{Organization, Workspace},
     },
     store::{Change, Page, Refusal, Scope},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-
-/// A machine key as it is shown once, and as tokens are checked with.
-#[derive(Clone, Debug)]
-pub struct MachineKeyClear {
-    pub access_key: String,
-    pub organization_id: OrganizationId,
-    pub secret: Secret,
-}
 
 impl Engine {
     /// Makes an organization: who owns workspaces and machine keys.
@@ -42,44 +32,6 @@ impl Engine {
         limit: usize,
     ) -> Result<Page<Organization, OrganizationId>, EngineError> {
         Ok(self.0.store.organizations(after, limit).await?)
-    }
-
-    /// Makes a machine key. Its secret is shown this once.
-    pub async fn create_machine_key(
-        &self,
-        organization: OrganizationId,
-    ) -> Result<MachineKeyClear, EngineError> {
-        let access_key = format!("mk_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()));
-        let secret = Secret::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
-        let sealed = self.0.vault.seal_machine_secret(&access_key, &secret);
-        let key = MachineKey {
-            access_key: access_key.clone(),
-            organization_id: organization,
-            secret: sealed,
-            created_at: self.0.clock.now(),
-        };
-        self.configure(Change::CreateMachineKey(key)).await?;
-        Ok(MachineKeyClear { access_key, organization_id: organization, secret })
-    }
-
-    /// What a token signed with this access key is checked with.
-    pub async fn machine_key(&self, access_key: &str) -> Result<Option<MachineKeyClear>, EngineError> {
-        let Some(key) = self.0.store.machine_key(access_key).await? else { return Ok(None) };
-        let secret = self.0.vault.open_machine_secret(&key)?;
-        Ok(Some(MachineKeyClear { access_key: key.access_key, organization_id: key.organization_id, secret }))
-    }
-
-    /// A publishable key, by its text.
-    pub async fn publishable_key(&self, public_key: &str) -> Result<Option<PublishableKey>, EngineError> {
-        Ok(self.0.store.publishable_key(publishable_key_hash(public_key)).await?)
-    }
-
-    /// A workspace's publishable key.
-    pub async fn publishable_key_of(
-        &self,
-        workspace: WorkspaceId,
-    ) -> Result<Option<PublishableKey>, EngineError> {
-        Ok(self.0.store.publishable_key_of(workspace).await?)
     }
 
     /// Makes a workspace, with the publishable key it starts with.
@@ -107,6 +59,7 @@ impl Engine {
             organization_id: organization,
             workspace_id: id,
             created_at: now,
+            older: Vec::new(),
         };
         self.configure(Change::CreateWorkspace(Box::new((workspace.clone(), key.clone())))).await?;
         Ok((workspace, key))
@@ -153,9 +106,4 @@ impl Engine {
     pub fn routing_paused_until(&self, id: WorkspaceId) -> Option<Timestamp> {
         self.0.tree.as_ref().and_then(|tree| tree.routing_paused_until(id))
     }
-}
-
-/// `mesh_pub_v1_<id>_<random>`: the id tells keys apart in logs, the rest is 128 random bits.
-fn new_publishable_key() -> String {
-    format!("mesh_pub_v1_{:08x}_{:032x}", rand::random::<u32>(), rand::random::<u128>())
 }

@@ -8,6 +8,7 @@ use crate::{
         ids::{ConnectionId, WorkspaceId},
         key::MachineKey,
         secret::{Sealed, SealingKey, Secret, WrappedKey},
+        session_token::TokenKey,
         workspace::Workspace,
     },
     store::{Scope, Store},
@@ -25,11 +26,14 @@ const ORGANIZATIONS_TRIED: usize = 100;
 pub(super) struct Vault {
     store: Arc<dyn Store>,
     master: Arc<SealingKey>,
+    /// Signs sessions' access tokens.
+    pub(super) tokens: TokenKey,
 }
 
 impl Vault {
     pub(super) fn new(store: Arc<dyn Store>, master_key: &[u8; 32]) -> Self {
-        Self { store, master: Arc::new(SealingKey::from_bytes(master_key)) }
+        let master = Arc::new(SealingKey::from_bytes(master_key));
+        Self { store, master, tokens: TokenKey::derived_from(master_key) }
     }
 
     /// A workspace's new key, wrapped.

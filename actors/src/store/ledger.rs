@@ -1,10 +1,12 @@
 //! A store made of a state and a log: everything but how records become durable.
 
 use super::{
-    state::{CalledOff, Place, State, StoredEvent, View, keys, record::Record, verify::LogCheck},
+    state::{
+        CalledOff, Place, SESSION_KEPT, State, StoredEvent, View, keys, record::Record, verify::LogCheck,
+    },
     *,
 };
-use crate::domain::{delivery::Attempt, event::Event, key::publishable_key_hash};
+use crate::domain::{delivery::Attempt, event::Event};
 use parking_lot::RwLock;
 use std::{ops::RangeInclusive, sync::Arc};
 use tracing::{error, warn};
@@ -538,8 +540,31 @@ impl<L: Log> Store for Ledger<L> {
     }
 
     async fn publishable_key(&self, hash: [u8; 32]) -> Result<Option<PublishableKey>, StoreError> {
-        let found: Option<PublishableKey> = self.state.read().row(&keys::publishable_key(&hash))?;
-        Ok(found.filter(|key| publishable_key_hash(&key.public_key) == hash))
+        self.state.read().publishable_key(&hash)
+    }
+
+    async fn machine_keys(
+        &self,
+        organization: OrganizationId,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Page<MachineKey, [u8; 16]>, StoreError> {
+        self.read(move |state| state.machine_keys(organization, after, limit)).await
+    }
+
+    async fn session(&self, scope: Scope, id: SessionId) -> Result<Option<Session>, StoreError> {
+        let found: Option<Session> = self.state.read().row(&keys::session(id))?;
+        Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))
+    }
+
+    async fn sessions(
+        &self,
+        workspace: WorkspaceId,
+        filter: SessionFilter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Page<Session, SessionId>, StoreError> {
+        self.read(move |state| state.sessions(workspace, &filter, after, limit)).await
     }
 
     async fn publishable_key_of(&self, workspace: WorkspaceId) -> Result<Option<PublishableKey>, StoreError> {
@@ -783,6 +808,11 @@ impl<L: Log> Ledger<L> {
         now: Timestamp,
         days: u32,
     ) -> Result<u64, StoreError> {
+        while self
+            .transact(fence, |state| state.forget_sessions(id, now.before(SESSION_KEPT), RETAIN_BATCH))?
+        {
+            self.log.room().await?;
+        }
         let cutoff = now.before(std::time::Duration::from_secs(u64::from(days) * 86_400));
         let (mut forgotten, mut from) = (0, None);
         let mut called_off = CalledOff::default();

@@ -16,13 +16,17 @@ use crate::domain::{
     connection::Connection,
     delivery::{Delivery, Next, Outcome, ResponseDetails},
     event::{Event, Status, Tally},
-    ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, ReplayId, RuleId, WorkspaceId},
+    ids::{
+        AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, ReplayId, RuleId, SessionId,
+        WorkspaceId,
+    },
     key::{MachineKey, PublishableKey},
     mapping::DefaultMapping,
     names::{Name, NameKind},
     replay::{AsOf, Replay, ReplayFilter, ReplayState, Skip},
     routing::RuleVerdict,
     rule::Rule,
+    session::{Over, Session},
     timestamp::Timestamp,
     workspace::{Organization, Workspace},
 };
@@ -34,6 +38,12 @@ use serde::{Deserialize, Serialize};
 pub const RULES_PER_WORKSPACE_MAX: usize = 10_000;
 /// Connections a workspace may have.
 pub const CONNECTIONS_PER_WORKSPACE_MAX: usize = 10_000;
+/// Sessions a workspace may have that are not forgotten yet.
+pub const SESSIONS_PER_WORKSPACE_MAX: usize = 50_000;
+/// Machine keys an organization may have.
+pub const MACHINE_KEYS_MAX: usize = 1_000;
+/// Older publishable keys a workspace may have beside its own.
+pub const OLDER_KEYS_MAX: usize = 10;
 /// The largest payload, in bytes, that fits a record together with all that may become of its event.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// How long an idempotency key is remembered.
@@ -109,6 +119,10 @@ pub enum Refusal {
     ConnectionGone,
     #[error("the delivery's connection is inactive; mend it first, and what waits for it flows again")]
     ConnectionInactive,
+    #[error("{0}")]
+    SessionOver(Over),
+    #[error("an organization has at most {0} machine keys")]
+    TooManyKeys(usize),
     #[error("the event's payload was damaged on disk and cannot be read any more; send the event again")]
     PayloadLost,
 }
@@ -167,6 +181,19 @@ pub enum Change {
     /// `version` must be one more than the stored one.
     UpdateRule(Rule),
     DeleteRule(RuleId),
+    CreateSession(Box<Session>),
+    /// `version` must be one more than the stored one.
+    UpdateSession(Box<Session>),
+    /// The workspace's sessions up to this one.
+    ForgetSessions {
+        workspace_id: WorkspaceId,
+        through: SessionId,
+    },
+    /// The key signed a token, lately.
+    UpdateMachineKey(MachineKey),
+    DeleteMachineKey(String),
+    /// A workspace as it is stored, and the publishable key that takes the place of its own; that is among the older ones.
+    RotatePublishableKey(Box<(Workspace, PublishableKey)>),
     /// `version` must be one more than the stored one, which is 0 where there is none.
     SaveCatalog(Catalog),
     /// `version` must be one more than the stored one, or than that of a generated one where there is none.
@@ -469,6 +496,24 @@ pub struct RuleFilter {
     pub resource_id: Option<String>,
 }
 
+/// Which sessions a list shows; absent means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    pub revoked: Option<bool>,
+    pub resource: Option<String>,
+    pub resource_id: Option<String>,
+}
+
+impl SessionFilter {
+    /// Whether the list shows this one.
+    pub fn shows(&self, session: &Session) -> bool {
+        let (resource, resource_id) = session.pair().unzip();
+        self.revoked.is_none_or(|wanted| wanted == session.revoked_at.is_some())
+            && self.resource.as_deref().is_none_or(|wanted| Some(wanted) == resource)
+            && self.resource_id.as_deref().is_none_or(|wanted| Some(wanted) == resource_id)
+    }
+}
+
 /// A workspace that has something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnfinishedWorkspace {
@@ -678,7 +723,27 @@ pub trait Store: Send + Sync + 'static {
     /// A machine key by its access key.
     async fn machine_key(&self, access_key: &str) -> Result<Option<MachineKey>, StoreError>;
 
-    /// A publishable key by its hash.
+    /// An organization's machine keys, oldest first.
+    async fn machine_keys(
+        &self,
+        organization: OrganizationId,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Page<MachineKey, [u8; 16]>, StoreError>;
+
+    /// A session.
+    async fn session(&self, scope: Scope, id: SessionId) -> Result<Option<Session>, StoreError>;
+
+    /// A workspace's sessions, newest first.
+    async fn sessions(
+        &self,
+        workspace: WorkspaceId,
+        filter: SessionFilter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Page<Session, SessionId>, StoreError>;
+
+    /// A publishable key by its hash, or the one that took its place and names it still.
     async fn publishable_key(&self, hash: [u8; 32]) -> Result<Option<PublishableKey>, StoreError>;
 
     /// The publishable key of a workspace.
@@ -781,7 +846,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<QueueReport, (WorkspaceId, ConnectionId)>, StoreError>;
 
-    /// Forgets what workspaces no longer keep: events that ended before their retention, or `default_days`,
+    /// Forgets what workspaces no longer keep: sessions of two days ago, and events that ended before their retention, or `default_days`,
     /// began. What waits still of an event that was accepted before is called off, with the reason on record,
     /// and kept for as long again. Returns how many events went.
     async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError>;

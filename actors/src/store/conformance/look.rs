@@ -65,15 +65,43 @@ async fn look_at_configuration(store: &dyn Store, model: &Model, limit: usize) {
         assert_eq!(store.machine_key(access_key).await.unwrap().as_ref(), Some(key));
     }
     assert_eq!(store.machine_key("mk_unknown").await, Ok(None));
+    for id in model.organizations.keys() {
+        let mut owned = values(&model.machine_keys);
+        owned.retain(|key| key.organization_id == *id);
+        let mut found = walk(limit, |after| store.machine_keys(*id, after, limit)).await;
+        assert!(found.is_sorted_by_key(|key| key.created_at), "oldest first");
+        found.sort_by(|one, other| one.access_key.cmp(&other.access_key));
+        assert_eq!(found, owned);
+    }
     for (workspace, key) in &model.publishable_keys {
         assert_eq!(store.publishable_key_of(*workspace).await.unwrap().as_ref(), Some(key));
-        let hash = publishable_key_hash(&key.public_key);
-        assert_eq!(store.publishable_key(hash).await.unwrap().as_ref(), Some(key));
+    }
+    for text in &model.ever.keys {
+        let names = |key: &&PublishableKey| {
+            key.public_key == *text || key.older.iter().any(|older| older.public_key == *text)
+        };
+        let expected = model.publishable_keys.values().find(names);
+        let found = store.publishable_key(publishable_key_hash(text)).await.unwrap();
+        assert_eq!(found.as_ref(), expected, "{text}");
+    }
+    for workspace in model.workspaces.keys() {
+        for filter in session_filters() {
+            let mut sessions = values(&model.sessions);
+            sessions.retain(|session| session.workspace_id == *workspace && filter.shows(session));
+            sessions.reverse();
+            let page = |after| store.sessions(*workspace, filter.clone(), after, limit);
+            assert_eq!(walk(limit, page).await, sessions, "{filter:?}");
+        }
     }
     for scope in scopes(model) {
         for (id, found) in &model.workspaces {
             let expected = is_in(scope, found.organization_id, *id).then_some(found);
             assert_eq!(store.workspace(scope, *id).await.unwrap().as_ref(), expected, "{scope:?}");
+        }
+        for id in &model.ever.sessions {
+            let found = model.sessions.get(id);
+            let expected = found.filter(|it| is_in(scope, it.organization_id, it.workspace_id));
+            assert_eq!(store.session(scope, *id).await.unwrap().as_ref(), expected, "{scope:?}");
         }
         for id in &model.ever.connections {
             let found = model.connections.get(id);
@@ -104,6 +132,16 @@ async fn look_at_configuration(store: &dyn Store, model: &Model, limit: usize) {
             assert_eq!(walk(limit, page).await, rules, "{scope:?} {filter:?}");
         }
     }
+}
+
+fn session_filters() -> [SessionFilter; 4] {
+    let any = SessionFilter::default();
+    [
+        SessionFilter { revoked: Some(true), ..any.clone() },
+        SessionFilter { revoked: Some(false), resource: Some("user".to_owned()), ..any.clone() },
+        SessionFilter { resource_id: Some("2".to_owned()), ..any.clone() },
+        any,
+    ]
 }
 
 /// What waits, and for whom.

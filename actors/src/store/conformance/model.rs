@@ -27,6 +27,7 @@ pub struct Model {
     pub machine_keys: BTreeMap<String, MachineKey>,
     pub workspaces: BTreeMap<WorkspaceId, Workspace>,
     pub publishable_keys: BTreeMap<WorkspaceId, PublishableKey>,
+    pub sessions: BTreeMap<SessionId, Session>,
     pub connections: BTreeMap<ConnectionId, Connection>,
     pub catalogs: BTreeMap<ConnectionId, Catalog>,
     pub mappings: BTreeMap<ConnectionId, DefaultMapping>,
@@ -47,6 +48,9 @@ pub struct Model {
 /// Names of all that ever was.
 #[derive(Clone, Default)]
 pub struct Ever {
+    pub sessions: Vec<SessionId>,
+    /// Publishable keys.
+    pub keys: Vec<String>,
     pub connections: Vec<ConnectionId>,
     pub rules: Vec<RuleId>,
     pub events: Vec<(OrganizationId, WorkspaceId, EventId)>,
@@ -87,6 +91,7 @@ impl Default for Model {
             machine_keys: BTreeMap::new(),
             workspaces: BTreeMap::new(),
             publishable_keys: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             connections: BTreeMap::new(),
             catalogs: BTreeMap::new(),
             mappings: BTreeMap::new(),
@@ -125,6 +130,7 @@ impl Model {
                     .get(&workspace.organization_id)
                     .ok_or(Refusal::NotFound("organization"))?;
                 self.check_workspace_name(&workspace)?;
+                self.ever.keys.push(key.public_key.clone());
                 self.publishable_keys.insert(workspace.id, key);
                 self.workspaces.insert(workspace.id, workspace);
             }
@@ -196,6 +202,38 @@ impl Model {
             Change::DeleteRule(id) => {
                 let rule = self.rules.remove(&id).ok_or(Refusal::NotFound("rule"))?;
                 self.rules_changed(rule.workspace_id, true);
+            }
+            Change::CreateSession(session) => {
+                self.ever.sessions.push(session.id);
+                self.sessions.insert(session.id, *session);
+            }
+            Change::UpdateSession(session) => {
+                let stored = self.sessions.get(&session.id).ok_or(Refusal::NotFound("session"))?;
+                if session.version != stored.version + 1 {
+                    return Err(Refusal::Stale("session"));
+                }
+                self.sessions.insert(session.id, *session);
+            }
+            Change::ForgetSessions { .. } => unreachable!("the store forgets by itself"),
+            Change::UpdateMachineKey(key) => {
+                self.machine_keys.get(&key.access_key).ok_or(Refusal::NotFound("key"))?;
+                self.machine_keys.insert(key.access_key.clone(), key);
+            }
+            Change::DeleteMachineKey(access_key) => {
+                self.machine_keys.remove(&access_key).ok_or(Refusal::NotFound("key"))?;
+            }
+            Change::RotatePublishableKey(rotated) => {
+                let (workspace, key) = *rotated;
+                let stored = &self.publishable_keys[&workspace.id];
+                if key.older.last().is_none_or(|older| older.public_key != stored.public_key) {
+                    return Err(Refusal::Stale("publishable key"));
+                }
+                if key.older.len() > OLDER_KEYS_MAX {
+                    let what = "older publishable keys at a time; wait until one has ended";
+                    return Err(Refusal::TooMany(OLDER_KEYS_MAX, what));
+                }
+                self.ever.keys.push(key.public_key.clone());
+                self.publishable_keys.insert(workspace.id, key);
             }
             Change::TestOne { workspace_id, rule_id, .. } => {
                 let rule = self.rules.get(&rule_id).filter(|rule| rule.workspace_id == workspace_id);
@@ -512,6 +550,7 @@ impl Model {
         }
         self.events.retain(|id, _| !gone.contains(id));
         self.forget_replays(now, default_days);
+        self.sessions.retain(|_, session| now.since(session.created_at) <= Duration::from_secs(48 * 3_600));
         self.call_off_waiting(now, default_days);
         for workspace in self.workspaces.keys() {
             let is_unrouted = |kept: &&Kept| kept.fate == Fate::Unrouted;

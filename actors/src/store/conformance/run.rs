@@ -10,7 +10,9 @@ use super::{
 use crate::domain::{
     connection::{InactiveReason, Policy},
     delivery::{Next, Outcome},
+    key::OlderKey,
     routing::RuleVerdict,
+    session::{Reach, Role},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -57,9 +59,12 @@ impl<S: Subject> Run<S> {
             Step::CreateOrganization,
             Step::CreateOrganization,
             Step::CreateMachineKey { organization: 0 },
+            Step::CreateMachineKey { organization: 0 },
             Step::CreateWorkspace { organization: 0, name: 0 },
             Step::CreateWorkspace { organization: 0, name: 1 },
             Step::CreateWorkspace { organization: 1, name: 0 },
+            Step::CreateSession { workspace: 0, is_about: true },
+            Step::CreateSession { workspace: 0, is_about: false },
             Step::CreateConnection { workspace: 0, name: 0 },
             Step::CreateConnection { workspace: 0, name: 1 },
             Step::CreateConnection { workspace: 2, name: 0 },
@@ -138,7 +143,7 @@ impl<S: Subject> Run<S> {
             Step::CreateMachineKey { organization } => {
                 let (access_key, secret) = (format!("mk_{}", model.new_id()), sealed());
                 let organization_id = nth(&organizations, organization)?;
-                Change::CreateMachineKey(MachineKey { access_key, organization_id, secret, created_at: now })
+                Change::CreateMachineKey(MachineKey::new(access_key, organization_id, secret, now))
             }
             Step::CreateWorkspace { organization, name } => {
                 let (id, organization_id) =
@@ -149,6 +154,7 @@ impl<S: Subject> Run<S> {
                     organization_id,
                     workspace_id: id,
                     created_at: now,
+                    older: Vec::new(),
                 };
                 let workspace = Workspace {
                     id,
@@ -161,6 +167,44 @@ impl<S: Subject> Run<S> {
                     updated_at: now,
                 };
                 Change::CreateWorkspace(Box::new((workspace, key)))
+            }
+            Step::UseMachineKey { key } => {
+                let keys: Vec<_> = model.machine_keys.values().cloned().collect();
+                Change::UpdateMachineKey(MachineKey { last_used_at: Some(now), ..nth(&keys, key)? })
+            }
+            Step::DeleteMachineKey { key } => {
+                let keys: Vec<_> = model.machine_keys.keys().cloned().collect();
+                Change::DeleteMachineKey(nth(&keys, key)?)
+            }
+            Step::RotatePublishableKey { workspace, is_stale } => {
+                let (of, made) = (nth(&workspaces, workspace)?, model.new_id());
+                let stored = model.publishable_keys[&of.id].clone();
+                let mut older = stored.older.clone();
+                if !is_stale {
+                    older.push(OlderKey { public_key: stored.public_key.clone(), expires_at: now });
+                }
+                let key = PublishableKey { public_key: format!("mesh_pub_v1_{made}"), older, ..stored };
+                Change::RotatePublishableKey(Box::new((of, key)))
+            }
+            Step::CreateSession { workspace, is_about } => {
+                let (id, of) = (SessionId::from_uuid(model.new_id()), nth(&workspaces, workspace)?);
+                let about = Reach::Resource { resource: "user".to_owned(), resource_id: "1".to_owned() };
+                let reach = if is_about { about } else { Reach::Workspace };
+                let session = crate::domain::session::tests::session(Role::Admin, reach, &[]);
+                let (organization_id, workspace_id) = (of.organization_id, of.id);
+                let session = Session { id, organization_id, workspace_id, created_at: now, ..session };
+                Change::CreateSession(Box::new(session))
+            }
+            Step::RefreshSession { session, is_stale } => {
+                let found = model.sessions.get(&nth(&model.ever.sessions, session)?)?.clone();
+                let version = found.version + u64::from(!is_stale);
+                let generation = found.generation + 1;
+                Change::UpdateSession(Box::new(Session { version, generation, updated_at: now, ..found }))
+            }
+            Step::RevokeSession { session } => {
+                let found = model.sessions.get(&nth(&model.ever.sessions, session)?)?.clone();
+                let version = found.version + 1;
+                Change::UpdateSession(Box::new(Session { version, revoked_at: Some(now), ..found }))
             }
             Step::UpdateWorkspace { workspace, name, retention_days } => {
                 let found = nth(&workspaces, workspace)?;

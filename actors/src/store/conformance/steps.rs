@@ -14,7 +14,13 @@ pub type Nth = u16;
 pub enum Step {
     CreateOrganization,
     CreateMachineKey { organization: Nth },
+    UseMachineKey { key: Nth },
+    DeleteMachineKey { key: Nth },
     CreateWorkspace { organization: Nth, name: u8 },
+    RotatePublishableKey { workspace: Nth, is_stale: bool },
+    CreateSession { workspace: Nth, is_about: bool },
+    RefreshSession { session: Nth, is_stale: bool },
+    RevokeSession { session: Nth },
     UpdateWorkspace { workspace: Nth, name: u8, retention_days: Option<u32> },
     CreateConnection { workspace: Nth, name: u8 },
     UpdateConnection { connection: Nth, name: u8, takes: Takes, is_stale: bool },
@@ -144,7 +150,14 @@ fn configuration() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => Just(CreateOrganization),
         1 => nth().prop_map(|organization| CreateMachineKey { organization }),
+        1 => nth().prop_map(|key| UseMachineKey { key }),
+        1 => nth().prop_map(|key| DeleteMachineKey { key }),
         1 => (nth(), 0..4_u8).prop_map(|(organization, name)| CreateWorkspace { organization, name }),
+        1 => (nth(), rarely())
+            .prop_map(|(workspace, is_stale)| RotatePublishableKey { workspace, is_stale }),
+        2 => (nth(), any::<bool>()).prop_map(|(workspace, is_about)| CreateSession { workspace, is_about }),
+        2 => (nth(), rarely()).prop_map(|(session, is_stale)| RefreshSession { session, is_stale }),
+        1 => nth().prop_map(|session| RevokeSession { session }),
         2 => (nth(), 0..4_u8, prop::option::of(prop_oneof![Just(0), Just(1), Just(30)])).prop_map(
             |(workspace, name, retention_days)| UpdateWorkspace { workspace, name, retention_days }
         ),

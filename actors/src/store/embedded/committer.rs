@@ -379,7 +379,7 @@ struct Writer {
     /// A layer whose records are not all on disk yet.
     ready: Option<Frozen>,
     layer_since: Instant,
-    /// A disk that failed is not tried before this.
+    /// A disk that failed is not tried before this, unless whoever found it full finds room again.
     next_try: Instant,
     /// Until when a close waits for the index.
     close_until: Option<Instant>,
@@ -444,8 +444,10 @@ impl Writer {
 
     fn commit(&mut self, jobs: Vec<Job>) {
         let started = Instant::now();
-        if !self.unwritten.is_empty() && started < self.next_try {
-            let why = self.intake.availability().err().unwrap_or(Unavailable::DiskFails);
+        if !self.unwritten.is_empty()
+            && started < self.next_try
+            && let Err(why) = self.intake.availability()
+        {
             jobs.into_iter().for_each(|job| job.refuse(why));
             return;
         }

@@ -7,7 +7,7 @@ use crate::domain::{
 use serde::de::DeserializeOwned;
 
 /// Rows a list reads at most for one page.
-const ROWS_PER_PAGE_MAX: usize = 10_000;
+pub(super) const ROWS_PER_PAGE_MAX: usize = 10_000;
 
 impl<V: View> State<V> {
     /// Checks a change against what is there, and makes it. Returns the sequence to wait for.
@@ -22,6 +22,7 @@ impl<V: View> State<V> {
             Change::CreateMachineKey(key) => {
                 self.row::<Organization>(&keys::organization(key.organization_id))?
                     .ok_or(Refusal::NotFound("organization"))?;
+                self.check_machine_keys(key.organization_id)?;
             }
             Change::CreateWorkspace(created) => {
                 let workspace = &created.0;
@@ -101,6 +102,7 @@ impl<V: View> State<V> {
                 let rule = self.row::<Rule>(&keys::rule(*rule_id))?;
                 rule.filter(|rule| rule.workspace_id == *workspace_id).ok_or(Refusal::NotFound("rule"))?;
             }
+            access => self.check_access(access)?,
         }
         Ok(())
     }
@@ -176,13 +178,12 @@ impl<V: View> State<V> {
     pub(super) fn apply_change(&mut self, change: Change, at: u64, since: u64) -> Result<(), StoreError> {
         match change {
             Change::CreateOrganization(row) => self.save_row(keys::organization(row.id), at, &row),
-            Change::CreateMachineKey(row) => self.save_row(keys::machine_key(&row.access_key), at, &row),
-            Change::CreateWorkspace(created) => {
+            Change::CreateMachineKey(row) => self.apply_machine_key(&row, at),
+            // A new key says all of its workspace again: the record it was created by may go.
+            Change::CreateWorkspace(created) | Change::RotatePublishableKey(created) => {
                 let (workspace, key) = *created;
-                let hash = publishable_key_hash(&key.public_key);
                 self.view.put(keys::workspace_of(workspace.organization_id, workspace.id), Vec::new());
-                self.view.put(keys::publishable_key_of(workspace.id), hash.to_vec());
-                self.save_row(keys::publishable_key(&hash), at, &key);
+                self.apply_publishable_key(&key, at)?;
                 self.apply_workspace(&workspace, at)?;
             }
             Change::UpdateWorkspace(workspace) => self.apply_workspace(&workspace, at)?,
@@ -230,6 +231,7 @@ impl<V: View> State<V> {
             Change::TestOne { workspace_id, event_id, rule_id } => {
                 self.save(keys::tested_rule(workspace_id, event_id), &rule_id);
             }
+            access => self.apply_access(access, at)?,
         }
         Ok(())
     }
@@ -328,10 +330,10 @@ impl<V: View> State<V> {
             Change::CreateOrganization(row) => {
                 self.row_of(&keys::organization(row.id), sequence)?.map(Change::CreateOrganization)
             }
-            Change::CreateMachineKey(row) => {
+            Change::CreateMachineKey(row) | Change::UpdateMachineKey(row) => {
                 self.row_of(&keys::machine_key(&row.access_key), sequence)?.map(Change::CreateMachineKey)
             }
-            Change::CreateWorkspace(created) => {
+            Change::CreateWorkspace(created) | Change::RotatePublishableKey(created) => {
                 let (workspace, key) = *created;
                 let key =
                     self.row_of(&keys::publishable_key(&publishable_key_hash(&key.public_key)), sequence)?;
@@ -362,7 +364,14 @@ impl<V: View> State<V> {
             Change::TestOne { workspace_id, event_id, rule_id } => self
                 .tested_rule(workspace_id, event_id)?
                 .map(|_| Change::TestOne { workspace_id, event_id, rule_id }),
-            Change::DeleteConnection { .. } | Change::DeleteRule(_) | Change::DeleteReplay(_) => None,
+            Change::CreateSession(row) | Change::UpdateSession(row) => {
+                self.row_of(&keys::session(row.id), sequence)?.map(Change::CreateSession)
+            }
+            Change::DeleteConnection { .. }
+            | Change::DeleteRule(_)
+            | Change::DeleteReplay(_)
+            | Change::DeleteMachineKey(_)
+            | Change::ForgetSessions { .. } => None,
         })
     }
 

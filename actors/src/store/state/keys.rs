@@ -4,11 +4,16 @@
 //! | --- | --- | --- |
 //! | `o` | organization | [`Organization`](crate::domain::workspace::Organization) |
 //! | `m` | access key | machine key |
+//! | `M` | organization, time made, hash of access key | access key: the list |
 //! | `w` | workspace | workspace |
 //! | `W` | organization, workspace | nothing: the list |
 //! | `n` | organization, hash of name | workspace |
 //! | `p` | hash of publishable key | publishable key |
 //! | `P` | workspace | hash of its publishable key |
+//! | `k` | hash of an older publishable key | hash of the one that took its place |
+//! | `s` | session | session |
+//! | `T` | workspace, session | nothing: the list |
+//! | `l` | workspace | how many sessions it has |
 //! | `c` | connection | connection |
 //! | `C` | workspace, connection | version, and whether it takes deliveries |
 //! | `O` | organization, connection | nothing: the list |
@@ -44,7 +49,7 @@ use crate::{
     domain::{
         delivery::Delivery,
         event::Status,
-        ids::{ConnectionId, DeliveryId, EventId, OrganizationId, ReplayId, RuleId, WorkspaceId},
+        ids::{ConnectionId, DeliveryId, EventId, OrganizationId, ReplayId, RuleId, SessionId, WorkspaceId},
         names::NameKind,
         timestamp::Timestamp,
     },
@@ -108,6 +113,12 @@ pub fn machine_key(access_key: &str) -> Key {
 pub fn workspace(id: WorkspaceId) -> Key {
     key(b'w', &[id.as_bytes()])
 }
+pub fn machine_keys_of(organization: OrganizationId) -> Key {
+    key(b'M', &[organization.as_bytes()])
+}
+pub fn machine_key_of(organization: OrganizationId, made: Timestamp, access_key: &str) -> Key {
+    key(b'M', &[organization.as_bytes(), &made.to_be_bytes(), &short_hash(access_key)[..8]])
+}
 pub fn workspaces_of(organization: OrganizationId) -> Key {
     key(b'W', &[organization.as_bytes()])
 }
@@ -122,6 +133,21 @@ pub fn publishable_key(hash: &[u8; 32]) -> Key {
 }
 pub fn publishable_key_of(workspace: WorkspaceId) -> Key {
     key(b'P', &[workspace.as_bytes()])
+}
+pub fn older_publishable_key(hash: &[u8; 32]) -> Key {
+    key(b'k', &[hash])
+}
+pub fn session(id: SessionId) -> Key {
+    key(b's', &[id.as_bytes()])
+}
+pub fn sessions_of(workspace: WorkspaceId) -> Key {
+    key(b'T', &[workspace.as_bytes()])
+}
+pub fn session_of(workspace: WorkspaceId, id: SessionId) -> Key {
+    key(b'T', &[workspace.as_bytes(), id.as_bytes()])
+}
+pub fn session_count(workspace: WorkspaceId) -> Key {
+    key(b'l', &[workspace.as_bytes()])
 }
 pub fn connection(id: ConnectionId) -> Key {
     key(b'c', &[id.as_bytes()])

@@ -5,6 +5,7 @@
 //! journal years later. A transaction checks, makes a record, applies it and puts it in the
 //! outbox; whoever owns the state takes the outbox to its log, in order.
 
+mod access;
 mod apply;
 mod change;
 mod claims;
@@ -23,6 +24,7 @@ use crate::domain::{
     delivery::{ATTEMPTS_KEPT, Attempt},
     routing::VERDICTS_MAX,
 };
+pub use access::SESSION_KEPT;
 use claims::Claims;
 use keys::{Filter, Key};
 use names::Registered;

@@ -5,19 +5,24 @@ use actors::{
         catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
-        ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, ReplayId, RuleId, WorkspaceId},
+        ids::{
+            AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, ReplayId, RuleId, SessionId,
+            WorkspaceId,
+        },
         key::{MachineKey, PublishableKey},
         mapping::DefaultMapping,
         names::{Name, NameKind},
         replay::{AsOf, Replay, ReplayFilter},
         rule::Rule,
+        session::Session,
         timestamp::Timestamp,
         workspace::{Organization, Workspace},
     },
     store::{
         Appended, Attempted, Begun, Change, DueEntry, DuePage, EventDetails, EventFilter, EventSummary,
         Fence, NewEvent, Pace, Page, QueueReport, ReplayPage, ReplayStep, ReplayView, Routed, RuleFilter,
-        RulesAsOf, Scope, Store, StoreError, Unavailable, UnfinishedWorkspace, UnroutedPage, Verification,
+        RulesAsOf, Scope, SessionFilter, Store, StoreError, Unavailable, UnfinishedWorkspace, UnroutedPage,
+        Verification,
     },
 };
 use async_trait::async_trait;
@@ -232,6 +237,9 @@ watched! {
     organization(id: OrganizationId) -> Option<Organization>;
     organizations(after: Option<OrganizationId>, limit: usize) -> Page<Organization, OrganizationId>;
     machine_key(access_key: &str) -> Option<MachineKey>;
+    machine_keys(organization: OrganizationId, after: Option<[u8; 16]>, limit: usize) -> Page<MachineKey, [u8; 16]>;
+    session(scope: Scope, id: SessionId) -> Option<Session>;
+    sessions(workspace: WorkspaceId, filter: SessionFilter, after: Option<SessionId>, limit: usize) -> Page<Session, SessionId>;
     publishable_key(hash: [u8; 32]) -> Option<PublishableKey>;
     publishable_key_of(workspace: WorkspaceId) -> Option<PublishableKey>;
     workspace(scope: Scope, id: WorkspaceId) -> Option<Workspace>;

@@ -113,6 +113,46 @@ async fn what_was_deleted_stays_so_when_its_creation_is_gone_from_the_journal() 
     run.take(Step::Reopen(How::NoIndex)).await;
 }
 
+/// I14, I18: keys and sessions survive their segments as they are by now, and what is gone stays so.
+#[tokio::test]
+async fn keys_and_sessions_outlive_the_segments_they_were_made_in() {
+    let mut run = Run::new(Embedded::new());
+    run.furnish().await;
+    for step in [
+        append(FILLING_BYTES),
+        Step::Cancel { event: 0, delivery: None, is_foreign: false },
+        Step::RotatePublishableKey { workspace: 0, is_stale: false },
+        Step::RotatePublishableKey { workspace: 0, is_stale: false },
+        Step::UseMachineKey { key: 0 },
+        Step::DeleteMachineKey { key: 1 },
+        Step::RefreshSession { session: 0, is_stale: false },
+        Step::RevokeSession { session: 1 },
+        append(FILLING_BYTES),
+        Step::Cancel { event: 5, delivery: None, is_foreign: false },
+        append(20), // what is not routed keeps its segment
+        Step::Reopen(How::Closed),
+        Step::Pass { ms: 25 * 3_600_000 },
+        Step::Retain { default_days: 1 },
+        Step::Reopen(How::NoIndex),
+        Step::Retain { default_days: 1 },
+    ] {
+        run.take(step).await;
+    }
+    assert!(run.subject.store().log.reader.first_sequence() > 1, "old segments are meant to go");
+    assert_eq!(run.model.sessions.len(), 2, "they are not two days old");
+    for step in [
+        Step::Look { limit: 1 },
+        Step::CreateSession { workspace: 0, is_about: false },
+        Step::Pass { ms: 24 * 3_600_000 },
+        Step::Retain { default_days: 1 },
+        Step::Look { limit: 1 },
+        Step::Reopen(How::NoIndex),
+    ] {
+        run.take(step).await;
+    }
+    assert_eq!(run.model.sessions.len(), 1, "but now");
+}
+
 /// I14: the one rule that a test is for is known until it is routed, and then by nobody: also to an index that
 /// was built from nothing.
 #[tokio::test]
