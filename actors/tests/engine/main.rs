@@ -8,6 +8,7 @@ mod drain;
 mod isolation;
 mod pace;
 mod recovery;
+mod replays;
 mod restarts;
 mod rules;
 mod storm;
