@@ -3,6 +3,9 @@
 //! Read once into typed values, later sources over earlier ones: the embedded defaults, a file,
 //! `WEFT_…` variables, flags. A key nobody knows is refused: a misspelt limit is no limit.
 
+mod operational_webhook;
+
+pub use self::operational_webhook::OperationalWebhook;
 use actors::{
     domain::{
         payload::BULK_ITEMS_MAX,
@@ -63,6 +66,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub store: Store,
     pub shutdown: Shutdown,
+    pub operational_webhook: OperationalWebhook,
 }
 
 /// How log lines look.
@@ -230,6 +234,7 @@ impl Config {
         if store.retention_days == 0 {
             return refuse("store.retention_days: must be at least 1");
         }
+        self.operational_webhook.check(&self.outbound_allow, self.allow_http)?;
         Ok(())
     }
 
@@ -436,6 +441,8 @@ mod tests {
             ("[store]\nsegment_bytes = 1048577",     "store.segment_bytes"),
             ("log_format = 'xml'",                   "log_format"),
             ("data = ''",                            "data"),
+            ("[operational_webhook]\nurl = 'x'",     "operational_webhook.url"),
+            ("[operational_webhook]\nsecret = 5",    "operational_webhook.secret: must be text"),
             ("public_url = 'weft.example.com'",      "public_url: not an http"),
             ("public_url = 'https://a.example/x'",   "public_url: not an http"),
             ("public_url = 'https://u@a.example'",   "public_url: not an http"),

@@ -70,6 +70,7 @@ pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> O
         allow_http: config.allow_http,
         name_server: config.dns.map(|server| server.0),
         extra_root_pem: config.extra_root_pem.clone(),
+        operational_webhook: config.operational_webhook.told(),
         clock,
         progress: Arc::new(|what| tracing::info!("{what}")),
         ..Options::new(master_key)

@@ -26,6 +26,9 @@ fn refusal(why: &str, output: &Output) -> String {
 fn bad_configuration_is_one_clear_line_and_no_success() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name).display().to_string();
+    let secret = format!("whsec_{}", "A".repeat(44));
+    let told =
+        |url: &str, secret: &str| format!("[operational_webhook]\nurl = \"{url}\"\nsecret = \"{secret}\"\n");
     #[rustfmt::skip]
     let files = [
         // why                       in the file                                     named
@@ -38,6 +41,12 @@ fn bad_configuration_is_one_clear_line_and_no_success() {
         ("a list of the wrong kind", "outbound_allow = [8]\n",                       "outbound_allow"),
         ("out of its bounds",        "[delivery]\nretry_jitter = 2\n",              "delivery.retry_jitter"),
         ("less than it can be",      "[store]\nsegment_bytes = 4096\n",             "store.segment_bytes"),
+        ("a URL that is none",       &told("ops.example.com", &secret),              "operational_webhook.url: is not usable: "),
+        ("plain http",               &told("http://ops.example.com/", &secret),      "operational_webhook.url: is not usable: "),
+        ("a private address",        &told("https://10.0.0.1/", &secret),            "operational_webhook.url: is not usable: "),
+        ("a URL without its secret", &told("https://ops.example.com/", ""),          "operational_webhook.secret: must be whsec_ and"),
+        ("a short secret",           &told("https://ops.example.com/", "whsec_c2hvcnQ="), "operational_webhook.secret: must be whsec_ and"),
+        ("a secret that is a number", "[operational_webhook]\nsecret = 12345\n",     "operational_webhook.secret: must be text"),
     ];
     for (why, text, expected) in files {
         std::fs::write(at("bad.toml"), text).expect("it is ours");

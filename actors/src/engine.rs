@@ -9,6 +9,7 @@ mod events;
 mod identity;
 mod keys;
 mod names;
+mod notices;
 mod options;
 mod replays;
 mod rules;
@@ -25,6 +26,7 @@ pub use self::{
     events::IngestRequest,
     keys::{MachineKeyClear, NewMachineKey},
     names::NamePatch,
+    notices::OperationalWebhook,
     options::{DeliveryDefaults, Options, Seams},
     replays::{NewReplay, ReplayCount, ReplayPatch},
     rules::{NewRule, RulePatch},
@@ -49,7 +51,7 @@ use crate::{
     },
     store::{Change, Fence, Store},
     transport::Http,
-    tree::{Context, Settings, Tree},
+    tree::{Context, Notices, Settings, Tree},
 };
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -107,6 +109,8 @@ struct Inner {
     keys_used: Mutex<HashMap<String, Timestamp>>,
     /// Makes connections ready to be asked.
     preparer: Arc<dyn Preparer>,
+    /// What the operator is told.
+    notices: Notices,
     /// Whose turn it is to read payloads.
     scans: Semaphore,
     tree: Option<Tree>,
@@ -130,6 +134,10 @@ impl Engine {
         let vault = Vault::new(store.clone(), &options.master_key);
         vault.check().await?;
         let fence = store.fence();
+        let notices = match with_tree {
+            true => notices::arrange(&options, &store, &vault, &clock, http.policy()).await?,
+            false => Notices::default(),
+        };
         let preparer = options.seams.preparer.unwrap_or_else(|| Arc::new(vault.clone()));
         let mut tree = None;
         if with_tree {
@@ -143,7 +151,7 @@ impl Engine {
             };
             let preparer = preparer.clone();
             let (store, clock, faults) = (store.clone(), clock.clone(), options.seams.faults);
-            let ctx = Context::new(store, clock, http.clone(), preparer, faults, settings);
+            let ctx = Context::new(store, clock, http.clone(), preparer, faults, settings, notices.clone());
             tree = Some(Tree::start(ctx).await.map_err(internal)?);
         }
         let ids = IdSource::starting_after(store.latest());
@@ -156,6 +164,7 @@ impl Engine {
             vault,
             keys_used: Mutex::default(),
             preparer,
+            notices,
             scans: Semaphore::new(search::SCANS_MAX),
             tree,
         })))

@@ -18,6 +18,7 @@ mod mappings;
 mod names;
 mod ops;
 mod page;
+mod replays;
 mod rules;
 mod search;
 mod sessions;
@@ -134,6 +135,14 @@ fn routes() -> Router<App> {
             "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",
             ask(Payload, Events, get(history::response_details)),
         )
+        .route("/replays", each([
+            ask(Read,     Workspaces,   get(replays::list)),
+            ask(Write,    Workspaces,   post(replays::create)),
+        ]))
+        .route("/replays/{replay}", each([
+            ask(Read,     Workspaces,   get(replays::get)),
+            ask(Write,    Workspaces,   patch(replays::patch)),
+        ]))
         .route("/sessions",                   ask(Sessions, Workspaces, get(sessions::list).post(sessions::mint)))
         .route("/sessions/{session}",         ask(Sessions, Workspaces, delete(sessions::revoke)))
         .route("/sessions/{session}/refresh", ask(Sessions, Workspaces, post(sessions::refresh)))

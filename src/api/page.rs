@@ -38,6 +38,7 @@ pub enum List {
     Sessions,
     Keys,
     Integrations,
+    Replays,
 }
 
 /// The query string. What nobody asks for is ignored; of a name that comes twice the first counts.

@@ -164,7 +164,7 @@ async fn metrics_count_what_happened() {
     let served = place.serve().await;
     let caller = Caller::new(&served.base, &place.accounts[0]);
     let at_start = caller.metrics().await;
-    for actor in ["connection", "rule", "workspace", "retention"] {
+    for actor in ["connection", "rule", "workspace", "retention", "notices"] {
         let restarts = metric(&at_start, "weft_actor_restarts_total", &[("actor", actor)]);
         assert_eq!(restarts, Some(0.0), "{actor}: {at_start}");
     }

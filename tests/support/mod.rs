@@ -3,6 +3,7 @@
 // Each test binary uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+mod clients;
 mod expect;
 mod hostile;
 mod name_server;
@@ -13,6 +14,7 @@ mod receiver;
 mod server;
 mod witness;
 
+pub use clients::{Credentials, Go, NodeEvents, NodeManagement, is_publishable_key, jwt, jwt_by};
 pub use expect::{assert_members, ids, text};
 pub use hostile::{AUTHORITY, Hostile, Play};
 pub use name_server::{NameServer, Record};

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod key;
 pub mod mapping;
 pub mod names;
+pub mod notice;
 pub mod payload;
 pub mod replay;
 pub mod retry;

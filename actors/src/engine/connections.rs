@@ -7,6 +7,7 @@ use crate::{
         connection::{Connection, InactiveReason, Policy},
         field::FieldError,
         ids::{ConnectionId, WorkspaceId},
+        notice::Notice,
         timestamp::Timestamp,
         workspace::Workspace,
     },
@@ -147,6 +148,7 @@ impl Engine {
     ) -> Result<ConnectionView, EngineError> {
         let inner = &self.0;
         let mut connection = self.stored_connection(scope, id).await?;
+        let before = connection.clone();
         let destination = destination(&connection.kind)?;
         let workspace = self.workspace_of(&connection).await?;
         let mut settings = inner.vault.open_settings(&workspace, &connection)?;
@@ -170,6 +172,7 @@ impl Engine {
         connection.version += 1;
         let change = Change::UpdateConnection(connection.clone());
         self.configure_connection(workspace.id, id, change).await?;
+        Notice::of_change(&before, &connection).into_iter().for_each(|notice| self.notify(notice));
         Ok(self.shown(connection, destination.masked(&settings)))
     }
 

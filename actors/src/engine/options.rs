@@ -1,6 +1,6 @@
 //! What an engine is started with, and what is made of it.
 
-use super::{EngineError, internal};
+use super::{EngineError, OperationalWebhook, internal};
 use crate::{
     clock::Clock,
     domain::retry::RetryPolicy,
@@ -42,6 +42,8 @@ pub struct Options {
     pub name_server: Option<std::net::SocketAddr>,
     /// More root certificates, in PEM.
     pub extra_root_pem: Option<PathBuf>,
+    /// Where operational events go; `None`: nowhere.
+    pub operational_webhook: Option<OperationalWebhook>,
     pub clock: Clock,
     /// How long an actor without work stays.
     pub idle_after: Duration,
@@ -71,6 +73,7 @@ impl Options {
             allow_http: false,
             name_server: None,
             extra_root_pem: None,
+            operational_webhook: None,
             clock: Clock::system(),
             idle_after: Duration::from_secs(30),
             retention_every: Duration::from_secs(300),

@@ -4,6 +4,7 @@
 //! Root            one; starts workspaces on demand and, at start, those with unfinished work
 //! ├─ Retention    drops what a workspace no longer keeps
 //! ├─ Replays      queues past deliveries once more, each replay at its own rate
+//! ├─ Notices      tells the operator, if there is somewhere to tell
 //! └─ Workspace(w) one per active workspace; put away when idle
 //!    ├─ Rule(w)         routes what is unrouted, records why each rule did or did not match
 //!    └─ Connection(c)   one per active connection: pace, breaker, retry timer, attempts
@@ -14,7 +15,7 @@
 //! | Connection | its workspace starts it again after a growing wait; over its budget it is quarantined for a while, its siblings go on |
 //! | Rule | the same; meanwhile events stay unrouted in the store |
 //! | Workspace | its children end with it; Root starts it again after a growing wait |
-//! | Retention, Replays | Root starts it again; a replay goes on where it was |
+//! | Retention, Replays, Notices | Root starts it again; a replay goes on where it was |
 //! | Root | nothing supervises it: the process ends, and whoever runs it starts it anew. It asks a store that fails again before it falls |
 //!
 //! Who is quarantined is told by a gauge and, for connections and rules, by the API.
@@ -28,6 +29,7 @@ mod connection;
 mod credentials;
 mod hand;
 mod lower;
+mod notices;
 mod pace;
 mod quarantine;
 mod replays;
@@ -37,6 +39,7 @@ mod rule;
 mod share;
 mod workspace;
 
+pub use notices::Notices;
 pub use root::Tree;
 
 use crate::{
@@ -85,6 +88,8 @@ pub struct World {
     pub slots: Slots,
     /// Who is left down for a while.
     pub quarantine: Quarantine,
+    /// What the operator is told.
+    pub notices: Notices,
     draining: AtomicBool,
 }
 
@@ -136,6 +141,7 @@ pub trait Preparer: Send + Sync + 'static {
 /// | `connection.start`, `connection.load` | before it lets go of an earlier life's attempts; before it is made ready |
 /// | `connection.begin` | in the task of an attempt, before it is taken up |
 /// | `connection.attempt_finished`, `connection.recorded` | around the record of an attempt |
+/// | `notices.append` | before what the operator is told is put on disk |
 #[derive(Clone, Default)]
 pub struct Faults(Option<Script>);
 
@@ -164,11 +170,23 @@ impl Context {
         preparer: Arc<dyn Preparer>,
         faults: Faults,
         settings: Settings,
+        notices: Notices,
     ) -> Self {
         let (fence, slots, quarantine) = (store.fence(), Slots::default(), Quarantine::default());
         let draining = AtomicBool::new(false);
-        let world =
-            World { store, fence, clock, http, preparer, faults, settings, slots, quarantine, draining };
+        let world = World {
+            store,
+            fence,
+            clock,
+            http,
+            preparer,
+            faults,
+            settings,
+            slots,
+            quarantine,
+            notices,
+            draining,
+        };
         Self(Arc::new(world))
     }
 }

@@ -17,6 +17,7 @@ pub enum Who {
     Workspace(WorkspaceId),
     Retention,
     Replays,
+    Notices,
 }
 
 impl Who {
@@ -27,6 +28,7 @@ impl Who {
             Self::Workspace(_) => "workspace",
             Self::Retention => "retention",
             Self::Replays => "replays",
+            Self::Notices => "notices",
         }
     }
 }
@@ -42,7 +44,7 @@ impl Quarantine {
         // The parent of some may be gone, and nobody is left to let them go.
         held.retain(|_, until| *until > now);
         held.insert(who, until);
-        for actor in ["connection", "rule", "workspace", "retention", "replays"] {
+        for actor in ["connection", "rule", "workspace", "retention", "replays", "notices"] {
             tell(&held, actor);
         }
     }

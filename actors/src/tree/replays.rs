@@ -11,6 +11,7 @@ use crate::{
     domain::{
         event::Event,
         ids::{ConnectionId, EventId, ReplayId, RuleId},
+        notice::Notice,
         replay::{AsOf, Credit, Replay, ReplayState, Skip},
         routing::RuleSet,
     },
@@ -270,7 +271,7 @@ impl State {
             ..replay
         };
         ctx.store.configure(ctx.fence, Change::SaveReplay(Box::new(ended.clone()))).await?;
-        notify(&ended);
+        notify(&ctx, &ended);
         Ok(WAIT_MIN)
     }
 
@@ -303,9 +304,29 @@ impl Work {
 }
 
 /// A replay is over, and what it made is, too.
-fn notify(replay: &Replay) {
-    let Replay { id, workspace_id, counts, .. } = replay;
+fn notify(ctx: &Context, replay: &Replay) {
+    let Replay { id, organization_id, workspace_id, counts, .. } = replay;
     let outcome = replay.outcome.unwrap_or_default();
+    if replay.state == ReplayState::Finished && !ctx.notices.are_of(*workspace_id) {
+        let skipped = counts.matched.saturating_sub(counts.queued);
+        let [completed, failed, canceled] =
+            [outcome.completed, outcome.failed, outcome.canceled].map(u64::from);
+        let counts = [
+            ("matched", counts.matched),
+            ("replayed", counts.queued),
+            ("skipped", skipped),
+            ("completed", completed),
+            ("failed", failed),
+            ("canceled", canceled),
+        ];
+        let notice = Notice::ReplayFinished {
+            replay: id.to_string(),
+            organization: *organization_id,
+            workspace: *workspace_id,
+            counts: counts.map(|(what, count)| (what.to_owned(), count)).into(),
+        };
+        ctx.notices.notify(notice, ctx.clock.now());
+    }
     info!(workspace_id = named(*workspace_id), replay_id = %id, state = replay.state.as_str(), matched = counts.matched, queued = counts.queued, completed = outcome.completed, failed = outcome.failed, canceled = outcome.canceled, "a replay is over");
 }
 

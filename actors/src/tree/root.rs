@@ -4,6 +4,7 @@ use super::{
     Context,
     children::{Budget, Child, Fallen, Waiting},
     named,
+    notices::{self, NoticesActor},
     quarantine::Who,
     replays::{self, ReplaysActor},
     retention::{self, RetentionActor},
@@ -27,6 +28,8 @@ use tracing::{error, info, warn};
 const RECOVERY_BATCH: usize = 1_000;
 /// How long a tree that is told to stop may take to put its actors away.
 const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long a tree that is told to stop tells the operator of what it noticed.
+const TELL_MAX: Duration = Duration::from_secs(2);
 
 /// The running tree. The only way in: wake it, or drain it.
 pub struct Tree {
@@ -109,6 +112,9 @@ impl Tree {
         if tokio::time::timeout(patience, self.ctx.slots.all_landed()).await.is_err() {
             info!("gave up what was still in flight; it is tried again after the next start");
         }
+        if tokio::time::timeout(TELL_MAX, self.ctx.notices.told()).await.is_err() {
+            warn!("the operator is not told of all that was noticed");
+        }
         self.root.stop(None);
         if tokio::time::timeout(STOP_MAX, self.ended()).await.is_err() {
             warn!("an actor does not stop; the store closes without waiting for it");
@@ -128,6 +134,7 @@ struct State {
     rung: Rung,
     retention: Child<retention::Msg>,
     replays: Child<replays::Msg>,
+    notices: Child<notices::Msg>,
     workspaces: HashMap<WorkspaceId, Child<workspace::Msg>>,
     /// Whose actor each is that is up.
     names: HashMap<ActorId, WorkspaceId>,
@@ -146,6 +153,8 @@ pub enum Msg {
     Restart(WorkspaceId),
     /// Retention fell and has waited long enough.
     RestartRetention,
+    /// The same for notices.
+    RestartNotices,
     /// A replay was made, or told to do something else.
     WakeReplays,
     /// Replays fell and have waited long enough.
@@ -167,12 +176,16 @@ impl Actor for RootActor {
         myself.cast(Msg::Recover(None))?;
         myself.cast(Msg::RestartRetention)?;
         myself.cast(Msg::RestartReplays)?;
+        if args.ctx.notices.are_on() {
+            myself.cast(Msg::RestartNotices)?;
+        }
         myself.cast(Msg::Tick)?;
         Ok(State {
             ctx: args.ctx,
             rung: args.rung,
             retention: Child::default(),
             replays: Child::default(),
+            notices: Child::default(),
             workspaces: HashMap::new(),
             names: HashMap::new(),
             waiting: Waiting::default(),
@@ -197,6 +210,7 @@ impl Actor for RootActor {
             Msg::RestartRetention => state.start_retention(&myself).await,
             Msg::WakeReplays => state.replays.tell(replays::Msg::Wake),
             Msg::RestartReplays => state.start_replays(&myself).await,
+            Msg::RestartNotices => state.start_notices(&myself).await,
             Msg::Tick => state.tick(&myself).await,
             Msg::Recover(after) => state.recover(&myself, after).await?,
             Msg::WorkspaceIdle { id, handled, next_due } => state.workspace_idle(id, handled, next_due),
@@ -277,6 +291,15 @@ impl State {
         }
     }
 
+    async fn start_notices(&mut self, myself: &ActorRef<Msg>) {
+        self.ctx.quarantine.let_go(Who::Notices);
+        let args = notices::Args { parent: myself.clone(), ctx: self.ctx.clone() };
+        match Actor::spawn_linked(None, NoticesActor, args, myself.get_cell()).await {
+            Ok((actor, _)) => self.notices.started(actor),
+            Err(err) => self.notices_fell(myself, &err.to_string()),
+        }
+    }
+
     /// `Err`: the store does not say what is unfinished, however often it is asked.
     async fn recover(
         &mut self,
@@ -339,6 +362,8 @@ impl State {
             self.retention_fell(myself, why);
         } else if self.replays.actor_id() == Some(actor) {
             self.replays_fell(myself, why);
+        } else if self.notices.actor_id() == Some(actor) {
+            self.notices_fell(myself, why);
         } else if let Some(id) = self.names.remove(&actor) {
             self.workspace_fell(myself, id, why);
         }
@@ -362,6 +387,16 @@ impl State {
             self.ctx.hold(Who::Replays);
         }
         myself.send_after(fallen.wait(), || Msg::RestartReplays);
+    }
+
+    fn notices_fell(&mut self, myself: &ActorRef<Msg>, why: &str) {
+        metrics::counter!("weft_actor_restarts_total", "actor" => "notices").increment(1);
+        let fallen = self.notices.fell();
+        error!(why, ?fallen, "what tells the operator fell");
+        if fallen == Fallen::Quarantine {
+            self.ctx.hold(Who::Notices);
+        }
+        myself.send_after(fallen.wait(), || Msg::RestartNotices);
     }
 
     fn workspace_fell(&mut self, myself: &ActorRef<Msg>, id: WorkspaceId, why: &str) {

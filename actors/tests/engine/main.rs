@@ -6,6 +6,7 @@ mod connections;
 mod delivery;
 mod drain;
 mod isolation;
+mod notices;
 mod pace;
 mod recovery;
 mod replays;
