@@ -1,7 +1,7 @@
 //! The command line: what each command takes, and what the short ones do.
 
 use crate::{
-    Error, auth,
+    Error, api, auth,
     config::{Config, LogFormat, NameServer, RetrySchedule},
     dev, engine_options,
     master_key::{self, MasterKey},
@@ -9,8 +9,8 @@ use crate::{
 };
 use actors::{
     clock::Clock,
-    domain::{ids::OrganizationId, secret::Secret},
-    engine::{Engine, Options, Verification},
+    domain::{audit::Actor, ids::OrganizationId, secret::Secret, session::Role, user::email},
+    engine::{Engine, NewInvitation, Options, Verification},
 };
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -120,6 +120,11 @@ struct InitArgs {
     /// How many to make
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     organizations: u32,
+    /// Invite the first organization's owner, and print the link; it is good for a week
+    ///
+    /// The link begins with `public_url`, where browsers reach the server.
+    #[arg(long, value_name = "EMAIL", value_parser = email_address)]
+    owner_email: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -315,6 +320,9 @@ struct MadeOrganization {
     access_key: String,
     secret_key: String,
     workspaces: Vec<MadeWorkspace>,
+    /// Makes the first owner, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner_invitation: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -325,14 +333,23 @@ struct MadeWorkspace {
 }
 
 async fn init(args: InitArgs) -> Result<ExitCode, Error> {
-    let engine = Engine::offline(offline_options(&args.place)?).await?;
+    let options = offline_options(&args.place)?;
+    let config = ServeArgs { place: args.place.clone(), ..Default::default() }.config()?;
+    let engine = Engine::offline(options).await?.by(Actor::operator("weft init"));
     let mut made = Made { orgs: Vec::new() };
     for number in 1..=args.organizations {
         let organization = engine.create_organization(&format!("Organization {number}")).await?;
         let key = engine.create_machine_key(organization.id).await?;
         let (workspace, publishable) =
             engine.create_workspace(organization.id, "default".to_owned(), None).await?;
+        let mut owner_invitation = None;
+        if let Some(email) = args.owner_email.clone().filter(|_| number == 1) {
+            let new = NewInvitation { email, role: Role::Owner, created_by: "weft init".to_owned() };
+            let (_, token) = engine.invite(organization.id, new).await?;
+            owner_invitation = Some(api::invitation_link(&config.public_url(config.listen), &token));
+        }
         made.orgs.push(MadeOrganization {
+            owner_invitation,
             org_id: organization.id,
             access_key: key.access_key,
             secret_key: key.secret.expose().to_owned(),
@@ -355,6 +372,9 @@ async fn init(args: InitArgs) -> Result<ExitCode, Error> {
         for workspace in &organization.workspaces {
             println!("workspace        {}   {}", workspace.id, workspace.name);
             println!("publishable key  {}", workspace.publishable_key);
+        }
+        if let Some(link) = &organization.owner_invitation {
+            println!("owner's link     {link}   (good once, for a week)");
         }
         println!();
     }
@@ -401,6 +421,10 @@ fn token(args: &TokenArgs) -> Result<ExitCode, Error> {
     let secret = Secret::new(args.secret_key.clone());
     println!("{}", auth::sign(&args.access_key, &secret, args.org, Clock::system().now(), args.ttl));
     Ok(ExitCode::SUCCESS)
+}
+
+fn email_address(text: &str) -> Result<String, String> {
+    email(text).ok_or_else(|| "not an e-mail address such as ada@example.com".to_owned())
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), Error> {
@@ -451,7 +475,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         #[rustfmt::skip]
-        let cases: [&[&str]; 9] = [
+        let cases: [&[&str]; 10] = [
             &["serve", "--listen", "here"],
             &["serve", "--outbound-allow", "10.0.0.0/40"],
             &["serve", "--retry-schedule", "soon"],
@@ -459,6 +483,7 @@ mod tests {
             &["serve", "--log-format", "xml"],
             &["serve", "--lisen", "127.0.0.1:1"],
             &["init", "--organizations", "0"],
+            &["init", "--owner-email", "ada"],
             &["token", "--access-key", "mk_x", "--secret-key", "s", "--org", "7b0e8e55-4c1b-4a39-9d35-0a2d7c1f3c11", "--ttl", "61"],
             &["start"],
         ];

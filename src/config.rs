@@ -92,6 +92,8 @@ pub struct Http {
     #[serde(deserialize_with = "span")]
     pub idle_timeout: Duration,
     pub body_bytes_max: usize,
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How much a workspace may send.
@@ -118,6 +120,8 @@ pub struct Retries {
 pub struct Auth {
     pub failures_per_minute: u32,
     pub failures_burst: u32,
+    pub sign_ins_per_minute: u32,
+    pub sign_ins_burst: u32,
 }
 
 /// How destinations are spoken to where a connection's policy says nothing.
@@ -137,6 +141,7 @@ pub struct Store {
     pub segment_bytes: u64,
     pub cache_bytes: u64,
     pub retention_days: u32,
+    pub audit_retention_days: u32,
     pub accept_damage: bool,
 }
 
@@ -221,6 +226,9 @@ impl Config {
         if auth.failures_per_minute == 0 || auth.failures_burst == 0 {
             return refuse("auth: failures_per_minute and failures_burst must be at least 1");
         }
+        if auth.sign_ins_per_minute == 0 || auth.sign_ins_burst == 0 {
+            return refuse("auth: sign_ins_per_minute and sign_ins_burst must be at least 1");
+        }
         if !(1..=256).contains(&delivery.max_in_flight) {
             return refuse("delivery.max_in_flight: must be from 1 to 256");
         }
@@ -233,6 +241,9 @@ impl Config {
         }
         if store.retention_days == 0 {
             return refuse("store.retention_days: must be at least 1");
+        }
+        if store.audit_retention_days == 0 {
+            return refuse("store.audit_retention_days: must be at least 1");
         }
         self.operational_webhook.check(&self.outbound_allow, self.allow_http)?;
         Ok(())

@@ -9,6 +9,7 @@ pub mod config;
 mod dev;
 mod http;
 pub mod master_key;
+mod proxies;
 pub mod rate;
 mod receiver;
 pub mod telemetry;
@@ -66,6 +67,7 @@ pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> O
             max_in_flight: config.delivery.max_in_flight,
         },
         retention_days: config.store.retention_days,
+        audit_retention_days: config.store.audit_retention_days,
         outbound_allow: config.outbound_allow.clone(),
         allow_http: config.allow_http,
         name_server: config.dns.map(|server| server.0),
@@ -116,6 +118,7 @@ async fn tidy(app: App) {
         app.ingest_rate.tidy();
         app.retry_rate.tidy();
         app.auth_failures.tidy();
+        app.sign_ins.tidy();
         telemetry::metrics().run_upkeep();
     }
 }

@@ -11,15 +11,16 @@ mod keys;
 mod names;
 mod notices;
 mod options;
+mod passwords;
 mod replays;
 mod rules;
 mod search;
 mod seen_through;
 mod sessions;
 mod trial;
+mod users;
 mod vault;
 
-use self::vault::Vault;
 pub use self::{
     accounts::{ActionView, MappingView, NewMapping},
     connections::{ConnectionPatch, ConnectionView, NewConnection},
@@ -33,7 +34,9 @@ pub use self::{
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
     sessions::{Minted, NewSession},
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
+    users::{Joining, NewInvitation, SignedIn, UserPatch},
 };
+use self::{passwords::Passwords, vault::Vault};
 pub use crate::destinations::{live::Item, spec};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
@@ -45,8 +48,9 @@ use crate::{
     clock::Clock,
     destinations::{self, Destination},
     domain::{
+        audit::{Act, Actor, AuditEntry, AuditFilter},
         connection::{Connection, InactiveReason},
-        ids::IdSource,
+        ids::{AuditId, IdSource, OrganizationId},
         timestamp::Timestamp,
     },
     store::{Change, Fence, Store},
@@ -88,14 +92,17 @@ pub enum EngineError {
         "the master key is not the one this data was sealed with; give the right one, in its file or as WEFT_MASTER_KEY"
     )]
     WrongMasterKey,
+    /// Who signs in, or accepts, showed nothing that is good. What was wrong is nobody's business.
+    #[error("invalid credentials")]
+    NotProven,
     /// A fault of ours. The text is for the log, not for the caller.
     #[error("{0}")]
     Internal(String),
 }
 
-/// The engine. Cheap to clone.
+/// The engine, in the name of whoever [`Engine::by`] says, else in its own. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Inner>, Arc<Actor>);
 
 struct Inner {
     store: Arc<dyn Store>,
@@ -105,6 +112,7 @@ struct Inner {
     ids: IdSource,
     http: Http,
     vault: Vault,
+    passwords: Passwords,
     /// Machine keys whose use was recorded lately, and when.
     keys_used: Mutex<HashMap<String, Timestamp>>,
     /// Makes connections ready to be asked.
@@ -147,6 +155,7 @@ impl Engine {
                 max_in_flight: options.delivery.max_in_flight,
                 idle_after: options.idle_after,
                 retention_days: options.retention_days,
+                audit_retention_days: options.audit_retention_days,
                 retention_every: options.retention_every,
             };
             let preparer = preparer.clone();
@@ -155,23 +164,47 @@ impl Engine {
             tree = Some(Tree::start(ctx).await.map_err(internal)?);
         }
         let ids = IdSource::starting_after(store.latest());
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             store,
             fence,
             clock,
             ids,
             http,
             vault,
+            passwords: Passwords::default(),
             keys_used: Mutex::default(),
             preparer,
             notices,
             scans: Semaphore::new(search::SCANS_MAX),
             tree,
-        })))
+        };
+        Ok(Self(Arc::new(inner), Arc::new(Actor::system())))
+    }
+
+    /// The same engine, doing what it is asked in this one's name: so it is in the audit log.
+    pub fn by(&self, actor: Actor) -> Self {
+        Self(self.0.clone(), Arc::new(actor))
+    }
+
+    /// Something is done just now.
+    fn act(&self) -> Act {
+        let at = self.0.clock.now();
+        Act { id: AuditId::from_uuid(self.0.ids.next(at)), at, actor: (*self.1).clone() }
     }
 
     async fn configure(&self, change: Change) -> Result<(), EngineError> {
-        Ok(self.0.store.configure(self.0.fence, change).await?)
+        Ok(self.0.store.configure(self.0.fence, change, Some(self.act())).await?)
+    }
+
+    /// An organization's audit log, newest first, after (that is, older than) `after`.
+    pub async fn audit(
+        &self,
+        organization: OrganizationId,
+        filter: AuditFilter,
+        after: Option<AuditId>,
+        limit: usize,
+    ) -> Result<Page<AuditEntry, AuditId>, EngineError> {
+        Ok(self.0.store.audit(organization, filter, after, limit).await?)
     }
 
     /// Whether new events are accepted, and why not.

@@ -155,6 +155,7 @@ impl From<EngineError> for ApiError {
             err @ EngineError::Inactive(_) => Self::new(StatusCode::CONFLICT, err.to_string()),
             EngineError::Refused(refusal) => refusal.into(),
             EngineError::Unavailable(reason) => reason.into(),
+            EngineError::NotProven => Self::unauthorized(),
             EngineError::ProbeFailed(why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, why),
             err @ (EngineError::Internal(_) | EngineError::WrongMasterKey) => {
                 tracing::error!(why = %err, "the engine failed");
@@ -168,7 +169,9 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-            Refusal::TooMany(..) | Refusal::TooManyKeys(_) => StatusCode::FORBIDDEN,
+            Refusal::TooMany(..) | Refusal::TooManyKeys(_) | Refusal::TooManyUsers(..) => {
+                StatusCode::FORBIDDEN
+            }
             Refusal::TooManyMatches(_) => StatusCode::BAD_REQUEST,
             Refusal::InFlight => StatusCode::TOO_EARLY,
             Refusal::ConnectionGone | Refusal::ConnectionInactive => StatusCode::UNPROCESSABLE_ENTITY,
@@ -178,6 +181,7 @@ impl From<Refusal> for ApiError {
             | Refusal::HasRules(_)
             | Refusal::Stale(_)
             | Refusal::SessionOver(_)
+            | Refusal::LastOwner
             | Refusal::IdempotencyMismatch
             | Refusal::Replayed
             | Refusal::ReplayIs(..)
@@ -266,6 +270,9 @@ mod tests {
             (Refusal::Stale("connection").into(),                    409, None),
             (Refusal::TooMany(10, "rules").into(),                   403, None),
             (Refusal::TooManyKeys(10).into(),                        403, None),
+            (Refusal::TooManyUsers(10, "users").into(),              403, None),
+            (Refusal::LastOwner.into(),                              409, None),
+            (EngineError::NotProven,                                 401, None),
             (Refusal::SessionOver(Over::Revoked).into(),             409, None),
             (Refusal::TooManyMatches(200).into(),                    400, None),
             (Refusal::IdempotencyMismatch.into(),                    409, None),

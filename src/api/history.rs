@@ -350,7 +350,7 @@ pub(super) async fn retry(
     }
     let found = details(&app, &caller, event).await?;
     let rule = named(delivery_of(&found, rule)?);
-    let delivery = app.engine.retry(scope_of(&found), found.summary.event.id, rule).await?;
+    let delivery = caller.engine(&app).retry(scope_of(&found), found.summary.event.id, rule).await?;
     Ok(respond(StatusCode::OK, &RuleEventJson::new(&found.summary.event, &delivery)))
 }
 
@@ -361,7 +361,7 @@ pub(super) async fn cancel_rule(
 ) -> Result<Response, ApiError> {
     let found = details(&app, &caller, event).await?;
     let only = named(delivery_of(&found, rule)?);
-    let after = app.engine.cancel(scope_of(&found), found.summary.event.id, Some(only)).await?;
+    let after = caller.engine(&app).cancel(scope_of(&found), found.summary.event.id, Some(only)).await?;
     let delivery = delivery_of(&after, Uuid::from_bytes(*only.as_bytes()))?;
     Ok(respond(StatusCode::OK, &RuleEventJson::new(&after.summary.event, delivery)))
 }
@@ -372,7 +372,7 @@ pub(super) async fn cancel_event(
     Ids([event]): Ids<1>,
 ) -> Result<Response, ApiError> {
     let found = details(&app, &caller, event).await?;
-    let mut after = app.engine.cancel(scope_of(&found), found.summary.event.id, None).await?;
+    let mut after = caller.engine(&app).cancel(scope_of(&found), found.summary.event.id, None).await?;
     after.unmatched = found.unmatched;
     Ok(respond(StatusCode::OK, &EventJson::from(after)))
 }

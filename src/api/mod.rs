@@ -5,6 +5,7 @@
 //! [`answer`] wraps the router in one function, since six layers cost ingest 42 % of its rate.
 
 mod accounts;
+mod audit;
 mod connections;
 pub(crate) mod document;
 pub(crate) mod error;
@@ -12,23 +13,29 @@ mod events;
 mod form;
 mod history;
 mod integrations;
+mod invitations;
 mod json;
 mod keys;
 mod mappings;
 mod names;
 mod ops;
+mod organization;
 mod page;
 mod replays;
 mod rules;
 mod search;
 mod sessions;
+mod sign_in;
 mod trial;
+mod users;
 mod workspaces;
 
 use self::error::ApiError;
+pub(crate) use self::invitations::link as invitation_link;
 use crate::{
     auth::Ask,
     config::Config,
+    proxies::Proxies,
     rate::{AuthFailures, Rate},
 };
 use actors::{
@@ -147,7 +154,20 @@ fn routes() -> Router<App> {
         .route("/sessions/{session}",         ask(Sessions, Workspaces, delete(sessions::revoke)))
         .route("/sessions/{session}/refresh", ask(Sessions, Workspaces, post(sessions::refresh)))
         .route("/keys",                       ask(Keys, Organization, get(keys::list).post(keys::create)))
-        .route("/keys/{access_key}",          ask(Keys, Organization, delete(keys::revoke)));
+        .route("/keys/{access_key}",          ask(Keys, Organization, delete(keys::revoke)))
+        .route("/organization", each([
+            ask(Read,     Organization, get(organization::get)),
+            ask(Keys,     Organization, put(organization::rename)),
+        ]))
+        .route("/users",                      ask(Keys, Organization, get(users::list)))
+        .route("/users/{user}",               ask(Keys, Organization, patch(users::patch).delete(users::delete)))
+        .route("/invitations",                ask(Keys, Organization, get(invitations::list).post(invitations::create)))
+        .route("/invitations/{invitation}",   ask(Keys, Organization, delete(invitations::delete)))
+        .route("/invitations/accept", post(invitations::accept))
+        .route("/sign-in", post(sign_in::sign_in))
+        .route("/sign-out",                   ask(Read, Organization, post(sign_in::sign_out)))
+        .route("/password",                   ask(Read, Organization, post(sign_in::change_password)))
+        .route("/audit",                      ask(Keys, Workspaces, get(audit::list)));
     Router::new()
         .nest("/api/v1", v1)
         .route("/healthz", get(ops::healthz))
@@ -185,6 +205,10 @@ pub struct Shared {
     /// Retries by hand of each organization.
     pub retry_rate: Rate<OrganizationId>,
     pub auth_failures: AuthFailures,
+    /// Who is believed about where a request came from.
+    pub proxies: Proxies,
+    /// Passwords that each address may try, right or wrong: each costs a hash.
+    pub sign_ins: AuthFailures,
     /// What comes before the path in a URL for a browser, once it is known where the server listens.
     pub public_url: OnceLock<String>,
     /// Pages on this machine may embed over plain http.
@@ -218,6 +242,8 @@ impl App {
             ingest_rate: Rate::new(ingest.events_per_second, ingest.burst),
             retry_rate: Rate::new(retries.per_second, retries.burst),
             auth_failures: AuthFailures::new(auth.failures_per_minute, auth.failures_burst),
+            proxies: Proxies(http.trusted_proxies.clone()),
+            sign_ins: AuthFailures::new(auth.sign_ins_per_minute, auth.sign_ins_burst),
             public_url: OnceLock::new(),
             allow_http: *allow_http,
             ending: AtomicBool::new(false),
@@ -242,6 +268,10 @@ impl Deref for App {
 #[derive(Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// What an answer bears as `X-Request-Id`.
+#[derive(Clone)]
+pub struct RequestId(pub HeaderValue);
+
 /// Answers one request. Never panics, and whatever happens the answer is JSON with a request id.
 pub async fn answer<B>(mut router: Router, request: axum::http::Request<B>, peer: SocketAddr) -> Response
 where
@@ -258,6 +288,7 @@ where
         None => {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(RequestId(request_id.clone()));
             match AssertUnwindSafe(router.call(request)).catch_unwind().await {
                 Ok(Ok(response)) => response,
                 Err(_) => {

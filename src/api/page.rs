@@ -38,6 +38,9 @@ pub enum List {
     Sessions,
     Keys,
     Integrations,
+    Users,
+    Invitations,
+    Audit,
     Replays,
 }
 

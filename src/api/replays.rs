@@ -256,7 +256,7 @@ pub(super) async fn create(
     let new = form.into_new(caller.name())?;
     let scope = caller.workspace(&app, new.workspace_id).await?;
     if !is_dry {
-        return Ok(shown(StatusCode::CREATED, app.engine.create_replay(scope, new).await?));
+        return Ok(shown(StatusCode::CREATED, caller.engine(&app).create_replay(scope, new).await?));
     }
     #[derive(Serialize)]
     struct CountJson {
@@ -315,6 +315,6 @@ pub(super) async fn patch(
 ) -> Result<Response, ApiError> {
     let ReplayView { replay, .. } = found(&app, &caller, id).await?;
     let scope = Scope::Workspace(replay.workspace_id);
-    let changed = app.engine.change_replay(scope, replay.id, form.into_patch()?).await?;
+    let changed = caller.engine(&app).change_replay(scope, replay.id, form.into_patch()?).await?;
     Ok(shown(StatusCode::OK, changed))
 }

@@ -1,6 +1,6 @@
 //! I9: what sessions of every kind and keys of every limit may do, on every route there is.
 
-use super::isolation::{CATALOGUE, For, ROUTES, World};
+use super::isolation::{CATALOGUE, ROUTES, World};
 use crate::support::{Receiver, Reply, Weft, ids, text};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ async fn a_session_may_what_its_kind_allows_and_nothing_else() {
     let before = world.seen().await;
     for (kind, headers) in &minted {
         for (method, path, whom, of) in ROUTES {
-            if whom == For::Anybody {
+            if whom.is_open() {
                 continue;
             }
             let why = format!("{method} {path} in {}", kind.name);
@@ -89,6 +89,92 @@ async fn a_session_may_what_its_kind_allows_and_nothing_else() {
                 }
             }
         }
+    }
+    assert_eq!(world.seen().await, before, "nothing was changed");
+    world.weft.stop().await;
+}
+
+/// What a user must be at least to ask for this; `None`: it is for no user.
+fn least(method: &str, path: &str) -> Option<&'static str> {
+    let is = |part: &str| path.starts_with(part);
+    Some(match (method, path) {
+        ("POST", "/events" | "/events/bulk") => return None,
+        (_, "/sign-out" | "/password") => "member",
+        ("POST", "/workspaces") | ("PUT", "/organization") => "owner",
+        _ if is("/keys") || is("/users") || is("/invitations") || is("/audit") => "owner",
+        _ if path.ends_with("/rotate") => "owner",
+        _ if is("/sessions") => "admin",
+        _ if path.ends_with("/payload")
+            || path.ends_with("/response-details")
+            || path.ends_with("/preview") =>
+        {
+            "reader"
+        }
+        ("GET", _) => "member",
+        _ if is("/events/") => "member",
+        _ => "admin",
+    })
+}
+
+/// The same table, asked by users of every role.
+#[tokio::test]
+async fn a_user_may_what_their_role_allows_and_nothing_else() {
+    let world = World::new().await;
+    const RANKS: [&str; 4] = ["member", "reader", "admin", "owner"];
+    let mut users = Vec::new();
+    for rank in RANKS {
+        let user = world.weft.user(if rank == "reader" { "member" } else { rank }).await;
+        if rank == "reader" {
+            let patch = json!({ "payloads": true });
+            world.weft.patch(&format!("/users/{}", user.id), patch).await.answered(200, "the switch");
+        }
+        users.push((rank, [("authorization", format!("Bearer {}", world.weft.sign_in(&user).await))]));
+    }
+    let unknown: BTreeMap<_, _> =
+        world.ids.keys().map(|name| (*name, uuid::Uuid::now_v7().to_string())).collect();
+    let before = world.seen().await;
+    for (index, (rank, headers)) in users.iter().enumerate() {
+        for (method, path, whom, _) in ROUTES {
+            if whom.is_open() {
+                continue;
+            }
+            let (why, body) = (format!("{method} {path} by a {rank}"), world.body(method, path));
+            let may = least(method, path).is_some_and(|least| RANKS[..=index].contains(&least));
+            let here = World::path(path, &world.ids);
+            if !may {
+                let answer = world.ask(method, &here, headers, body.as_ref()).await;
+                answer.refused(403, "these credentials may not", &why);
+                world.assert_reveals_nothing(&answer, &why);
+            } else if method == "GET" {
+                let answer = world.ask(method, &here, headers, None).await;
+                assert_eq!(answer.status, 200, "{why}: {}", answer.text);
+            }
+            if may && path.contains('{') {
+                let answer = world.ask(method, &World::path(path, &unknown), headers, body.as_ref()).await;
+                answer.refused(404, "not found", &why);
+            }
+        }
+    }
+    assert_eq!(world.seen().await, before, "nothing was changed");
+    world.weft.stop().await;
+}
+
+/// A user of one organization finds nothing of another, and no machine's credentials stand for a user.
+#[tokio::test]
+async fn a_user_of_another_organization_finds_nothing() {
+    let world = World::new().await;
+    let (stranger, ..) = world.weft.stranger().await;
+    let theirs = world.weft.user_of(&stranger, "owner").await;
+    let headers = [("authorization", format!("Bearer {}", world.weft.sign_in(&theirs).await))];
+    let before = world.seen().await;
+    for (method, path, whom, _) in ROUTES {
+        if whom.is_open() || !path.contains('{') || least(method, path).is_none() {
+            continue;
+        }
+        let (why, body) = (format!("{method} {path}"), world.body(method, path));
+        let answer = world.ask(method, &World::path(path, &world.ids), &headers, body.as_ref()).await;
+        answer.refused(404, "not found", &why);
+        world.assert_reveals_nothing(&answer, &why);
     }
     assert_eq!(world.seen().await, before, "nothing was changed");
     world.weft.stop().await;

@@ -14,10 +14,21 @@ pub enum For {
     Machine,
     /// A publishable key too.
     Sender,
+    /// A user who signed in.
+    User,
+    /// Whoever proves in the body who they are.
+    Proof,
     /// Anybody: it tells nothing of tenants.
     Anybody,
 }
-use For::{Anybody, Machine, Sender};
+use For::{Anybody, Machine, Proof, Sender, User};
+
+impl For {
+    /// Whether the route asks for no credentials in a header.
+    pub fn is_open(self) -> bool {
+        matches!(self, Anybody | Proof)
+    }
+}
 
 /// What a route asks of a session: something about connections, rules, events or names. `NONE`: it is for no session.
 type Of = Option<(char, char)>;
@@ -34,7 +45,7 @@ const PAYLOAD: Of = Some(('e', 'p'));
 /// Every route there is, whom it answers, and what it asks of a session. A new one fails
 /// [`the_list_is_complete`] until it is here, and so is asked by strangers and by every kind of session.
 #[rustfmt::skip]
-pub const ROUTES: [(&str, &str, For, Of); 61] = [
+pub const ROUTES: [(&str, &str, For, Of); 74] = [
     ("GET",      "/workspaces",                                                       Machine,  NONE),
     ("POST",     "/workspaces",                                                       Machine,  NONE),
     ("GET",      "/workspaces/{workspace}",                                           Machine,  NONE),
@@ -93,6 +104,19 @@ pub const ROUTES: [(&str, &str, For, Of); 61] = [
     ("GET",      "/keys",                                                             Machine,  NONE),
     ("POST",     "/keys",                                                             Machine,  NONE),
     ("DELETE",   "/keys/{access_key}",                                                Machine,  NONE),
+    ("GET",      "/organization",                                                     Machine,  NONE),
+    ("PUT",      "/organization",                                                     Machine,  NONE),
+    ("GET",      "/users",                                                            Machine,  NONE),
+    ("PATCH",    "/users/{user}",                                                     Machine,  NONE),
+    ("DELETE",   "/users/{user}",                                                     Machine,  NONE),
+    ("GET",      "/invitations",                                                      Machine,  NONE),
+    ("POST",     "/invitations",                                                      Machine,  NONE),
+    ("DELETE",   "/invitations/{invitation}",                                         Machine,  NONE),
+    ("POST",     "/invitations/accept",                                               Proof,    NONE),
+    ("POST",     "/sign-in",                                                          Proof,    NONE),
+    ("POST",     "/sign-out",                                                         User,     NONE),
+    ("POST",     "/password",                                                         User,     NONE),
+    ("GET",      "/audit",                                                            Machine,  NONE),
     ("GET",      "/healthz",                                                          Anybody,  NONE),
     ("GET",      "/readyz",                                                           Anybody,  NONE),
     ("GET",      "/metrics",                                                          Anybody,  NONE),
@@ -107,7 +131,8 @@ fn the_list_is_complete() {
     let mut found = BTreeSet::new();
     for route in table.split(".route(").skip(1) {
         let path = route.split('"').nth(1).expect("a path");
-        let asks_itself = ["/events/bulk", "/healthz", "/readyz", "/metrics"].contains(&path);
+        let open = ["/events/bulk", "/invitations/accept", "/sign-in", "/healthz", "/readyz", "/metrics"];
+        let asks_itself = open.contains(&path);
         assert!(asks_itself || route.contains("ask("), "{path} asks nothing of its caller");
         for method in ["get", "post", "put", "patch", "delete", "options", "head", "any", "on"] {
             let call = format!("{method}(");
@@ -153,8 +178,12 @@ impl World {
         let replay = weft.post("/replays", json!({ "workspace": weft.workspace, "filter": filter })).await;
         let replay = text(&replay.answered(201, "a replay")["replay"]["id"]);
         weft.replay_over(&replay).await;
+        let user = weft.user("owner").await;
+        let invitation = weft.invite("somebody@example.com", "member").await;
         let ids = BTreeMap::from([
             ("replay", replay),
+            ("user", user.id),
+            ("invitation", text(&invitation["invitation"]["id"])),
             ("session", session),
             ("access_key", text(&made["key"]["access_key"])),
             ("workspace", weft.workspace.clone()),
@@ -208,7 +237,16 @@ impl World {
             ("POST", "/replays") => json!({ "workspace": workspace, "filter": {} }),
             ("PATCH", "/replays/{replay}") => json!({ "rate_per_second": 1 }),
             ("POST", "/sessions") => json!({ "workspace_id": workspace }),
-            ("POST", "/keys") => json!({ "name": "Stolen" }),
+            ("POST", "/keys") | ("PUT", "/organization") => json!({ "name": "Stolen" }),
+            ("PATCH", "/users/{user}") => json!({ "role": "owner" }),
+            ("POST", "/invitations") => json!({ "email": "thief@example.com", "role": "owner" }),
+            ("POST", "/invitations/accept") => {
+                json!({ "token": "invite.x.y", "name": "Thief", "password": "a long password" })
+            }
+            ("POST", "/sign-in") => json!({ "email": "thief@example.com", "password": "a long password" }),
+            ("POST", "/password") => {
+                json!({ "current_password": "a long password", "password": "another password" })
+            }
             ("PATCH", "/rules/{rule}") => json!({ "event": "*" }),
             ("POST", "/workspaces/{workspace}/rules/preview") => json!({ "event": "*" }),
             ("POST", "/workspaces/{workspace}/events/test") => json!({ "event": "a.b" }),
@@ -308,7 +346,7 @@ async fn without_the_right_credentials_no_route_answers() {
         let body = world.body(method, path);
         for (why, headers) in &credentials {
             let why = format!("{method} {path} with {why}");
-            if whom == Anybody
+            if whom.is_open()
                 || (whom == Sender && headers.iter().any(|(name, _)| *name == "x-meshes-publishable-key"))
             {
                 continue;
@@ -341,7 +379,7 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
         world.ids.keys().map(|name| (*name, uuid::Uuid::now_v7().to_string())).collect();
     let upper: BTreeMap<_, _> = world.ids.iter().map(|(name, id)| (*name, id.to_uppercase())).collect();
     for (method, path, whom, _) in ROUTES {
-        if whom == Anybody {
+        if whom.is_open() {
             continue;
         }
         let why = format!("{method} {path}");
@@ -355,6 +393,12 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                     assert_eq!((foreign.status, listed.as_array().map(Vec::len)), (200, Some(1)), "{why}");
                     assert_eq!(listed[0]["access_key"], stranger.access_key, "{why}");
                 }
+                ("GET" | "PUT", "/organization") => {
+                    assert_eq!(foreign.body["id"], stranger.organization_id.to_string(), "{why}: their own");
+                }
+                (_, "/sign-out" | "/password") => {
+                    foreign.refused(403, "these credentials may not do this", &why);
+                }
                 ("GET", "/sessions" | "/replays") => foreign.refused(404, "workspace not found", &why),
                 // The same for everybody: what this server can connect to.
                 ("GET", "/integrations") => assert_eq!(foreign.status, 200, "{why}"),
@@ -366,7 +410,7 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                         "{why}: {listed:?}"
                     );
                 }
-                ("POST", "/workspaces" | "/keys") => {
+                ("POST", "/workspaces" | "/keys" | "/invitations") => {
                     assert_eq!(foreign.status, 201, "{why}: into their own organization")
                 }
                 ("POST", "/events/bulk") => {
@@ -408,11 +452,21 @@ async fn what_is_no_id_names_nothing() {
     let world = World::new().await;
     let before = world.seen().await;
     for (method, path, whom, _) in ROUTES {
-        if whom == Anybody || !path.contains('{') {
+        if whom.is_open() || !path.contains('{') {
             continue;
         }
         let body = world.body(method, path);
-        for name in ["workspace", "connection", "rule", "event", "attempt", "session", "access_key"] {
+        for name in [
+            "workspace",
+            "connection",
+            "rule",
+            "event",
+            "attempt",
+            "session",
+            "access_key",
+            "user",
+            "invitation",
+        ] {
             let there = format!("{{{name}}}");
             let Some(id) = path.contains(&there).then(|| &world.ids[name]) else { continue };
             #[rustfmt::skip]

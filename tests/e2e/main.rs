@@ -4,6 +4,7 @@
 mod support;
 
 mod addresses;
+mod audit;
 mod bad_input;
 mod bulk;
 mod callers;
@@ -38,6 +39,7 @@ mod sessions;
 mod slow_peers;
 mod tokens;
 mod trial;
+mod users;
 mod walks;
 mod webhook;
 mod workspaces;

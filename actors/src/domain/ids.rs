@@ -76,6 +76,12 @@ ids! {
     MappingVersionId
     /// A name that events bear.
     NameId
+    /// One line of the audit log.
+    AuditId
+    /// A person who signs in.
+    UserId
+    /// What makes somebody a user.
+    InvitationId
 }
 
 impl OrganizationId {
@@ -116,6 +122,13 @@ impl EventId {
 
 impl SessionId {
     /// The smallest id a session made at `moment` can have: a bound for scans.
+    pub fn first_at(moment: Timestamp) -> Self {
+        Self(first_at(moment))
+    }
+}
+
+impl AuditId {
+    /// The smallest id an entry made at `moment` can have: a bound for scans.
     pub fn first_at(moment: Timestamp) -> Self {
         Self(first_at(moment))
     }

@@ -1,6 +1,7 @@
 //! Data and decisions, pure: no IO, no async, no clock.
 
 pub mod access;
+pub mod audit;
 pub mod catalog;
 pub mod condition;
 pub mod connection;
@@ -21,4 +22,6 @@ pub mod secret;
 pub mod session;
 pub mod session_token;
 pub mod timestamp;
+pub mod user;
+pub mod user_token;
 pub mod workspace;

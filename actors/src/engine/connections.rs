@@ -65,7 +65,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let engine = self.clone();
         let configured = SeenThrough::new(async move {
-            let configured = engine.0.store.configure(engine.0.fence, change).await;
+            let configured = engine.0.store.configure(engine.0.fence, change, Some(engine.act())).await;
             if let Some(tree) = &engine.0.tree {
                 tree.connection_changed(workspace, id);
             }

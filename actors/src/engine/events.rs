@@ -110,8 +110,8 @@ impl Engine {
     pub async fn retry(&self, scope: Scope, event: EventId, rule: RuleId) -> Result<Delivery, EngineError> {
         let engine = self.clone();
         let retried = SeenThrough::new(async move {
-            let Inner { store, fence, clock, tree, .. } = &*engine.0;
-            let retried = store.retry(*fence, scope, event, rule, clock.now()).await;
+            let (Inner { store, fence, clock, tree, .. }, act) = (&*engine.0, engine.act());
+            let retried = store.retry(*fence, scope, event, rule, clock.now(), Some(act)).await;
             let queued = match &retried {
                 Ok(delivery) => Some(delivery.clone()),
                 // It may be due all the same.
@@ -133,8 +133,8 @@ impl Engine {
         event: EventId,
         rule: Option<RuleId>,
     ) -> Result<EventDetails, EngineError> {
-        let inner = &self.0;
-        Ok(inner.store.cancel(inner.fence, scope, event, rule, inner.clock.now()).await?)
+        let (inner, act) = (&self.0, self.act());
+        Ok(inner.store.cancel(inner.fence, scope, event, rule, inner.clock.now(), Some(act)).await?)
     }
 
     /// The attempts kept of a delivery, oldest first, each with its id.

@@ -20,6 +20,18 @@ impl Engine {
         Ok(organization)
     }
 
+    /// Renames an organization.
+    pub async fn rename_organization(
+        &self,
+        id: OrganizationId,
+        name: String,
+    ) -> Result<Organization, EngineError> {
+        let found = self.0.store.organization(id).await?.ok_or(Refusal::NotFound("organization"))?;
+        let organization = Organization { name, ..found };
+        self.configure(Change::UpdateOrganization(organization.clone())).await?;
+        Ok(organization)
+    }
+
     /// An organization.
     pub async fn organization(&self, id: OrganizationId) -> Result<Option<Organization>, EngineError> {
         Ok(self.0.store.organization(id).await?)

@@ -9,6 +9,7 @@ use crate::{
     clock::Clock,
     destinations::{Destination, webhook},
     domain::{
+        audit::Act,
         connection::{Connection, Policy},
         field::FieldError,
         key::PublishableKey,
@@ -106,7 +107,8 @@ struct Arrangement<'a> {
 
 impl Arrangement<'_> {
     async fn change(&self, change: Change) -> Result<(), EngineError> {
-        Ok(self.store.configure(self.store.fence(), change).await?)
+        let act = Act::of_system(self.clock.now());
+        Ok(self.store.configure(self.store.fence(), change, Some(act)).await?)
     }
 
     async fn point_to(&self, webhook: &OperationalWebhook) -> Result<(), EngineError> {

@@ -34,6 +34,8 @@ pub struct Options {
     pub delivery: DeliveryDefaults,
     /// Days that finished events are kept where a workspace says nothing.
     pub retention_days: u32,
+    /// Days that entries of the audit log are kept.
+    pub audit_retention_days: u32,
     /// Private addresses that may be reached.
     pub outbound_allow: Vec<ipnet::IpNet>,
     /// Plain-http destinations too.
@@ -69,6 +71,7 @@ impl Options {
                 max_in_flight: 64,
             },
             retention_days: 30,
+            audit_retention_days: 400,
             outbound_allow: Vec::new(),
             allow_http: false,
             name_server: None,

@@ -51,8 +51,8 @@ impl Engine {
         let replay = self.new_replay(scope, new).await?;
         let engine = self.clone();
         let made = SeenThrough::new(async move {
-            let inner = &engine.0;
-            let made = inner.store.configure(inner.fence, Change::SaveReplay(Box::new(replay.clone()))).await;
+            let (inner, change) = (&engine.0, Change::SaveReplay(Box::new(replay.clone())));
+            let made = inner.store.configure(inner.fence, change, Some(engine.act())).await;
             engine.wake_replays();
             made.map(|()| ReplayView { replay, tally: Default::default() })
         });

@@ -9,6 +9,7 @@ use crate::{
         key::MachineKey,
         secret::{Sealed, SealingKey, Secret, WrappedKey},
         session_token::TokenKey,
+        user_token::UserTokenKey,
         workspace::Workspace,
     },
     store::{Scope, Store},
@@ -28,12 +29,16 @@ pub(super) struct Vault {
     master: Arc<SealingKey>,
     /// Signs sessions' access tokens.
     pub(super) tokens: TokenKey,
+    /// Signs users'.
+    pub(super) user_tokens: UserTokenKey,
 }
 
 impl Vault {
     pub(super) fn new(store: Arc<dyn Store>, master_key: &[u8; 32]) -> Self {
         let master = Arc::new(SealingKey::from_bytes(master_key));
-        Self { store, master, tokens: TokenKey::derived_from(master_key) }
+        let (tokens, user_tokens) =
+            (TokenKey::derived_from(master_key), UserTokenKey::derived_from(master_key));
+        Self { store, master, tokens, user_tokens }
     }
 
     /// A workspace's new key, wrapped.

@@ -252,9 +252,9 @@ impl<L: Log> Store for Ledger<L> {
         self.log.append(fence, events).await
     }
 
-    async fn configure(&self, fence: Fence, change: Change) -> Result<(), StoreError> {
+    async fn configure(&self, fence: Fence, change: Change, act: Option<Act>) -> Result<(), StoreError> {
         self.log.availability().map_err(StoreError::Unavailable)?;
-        let sequence = self.transact(fence, |state| state.configure(&change))?;
+        let sequence = self.transact(fence, |state| state.configure(&change, act))?;
         self.log.durable(sequence).await
     }
 
@@ -421,9 +421,10 @@ impl<L: Log> Store for Ledger<L> {
         event: EventId,
         rule: RuleId,
         now: Timestamp,
+        act: Option<Act>,
     ) -> Result<Delivery, StoreError> {
         self.log.availability().map_err(StoreError::Unavailable)?;
-        let (delivery, sequence) = self.transact(fence, |state| state.retry(scope, event, rule, now))?;
+        let (delivery, sequence) = self.transact(fence, |state| state.retry(scope, event, rule, now, act))?;
         self.log.durable(sequence).await?;
         Ok(delivery)
     }
@@ -435,9 +436,10 @@ impl<L: Log> Store for Ledger<L> {
         event: EventId,
         rule: Option<RuleId>,
         now: Timestamp,
+        act: Option<Act>,
     ) -> Result<EventDetails, StoreError> {
         self.log.availability().map_err(StoreError::Unavailable)?;
-        let sequence = self.transact(fence, |state| state.cancel(scope, event, rule, now))?;
+        let sequence = self.transact(fence, |state| state.cancel(scope, event, rule, now, act))?;
         self.log.durable(sequence).await?;
         Ok(self.event(scope, event).await?.ok_or(Refusal::NotFound("event"))?)
     }
@@ -550,6 +552,69 @@ impl<L: Log> Store for Ledger<L> {
         limit: usize,
     ) -> Result<Page<MachineKey, [u8; 16]>, StoreError> {
         self.read(move |state| state.machine_keys(organization, after, limit)).await
+    }
+
+    async fn user(&self, organization: OrganizationId, id: UserId) -> Result<Option<User>, StoreError> {
+        self.state.read().user(organization, id)
+    }
+
+    async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
+        self.state.read().user_by_email(email)
+    }
+
+    async fn users(
+        &self,
+        organization: OrganizationId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Page<User, UserId>, StoreError> {
+        self.read(move |state| state.users(organization, after, limit)).await
+    }
+
+    async fn invitation(
+        &self,
+        organization: OrganizationId,
+        id: InvitationId,
+    ) -> Result<Option<Invitation>, StoreError> {
+        self.state.read().invitation(organization, id)
+    }
+
+    async fn invitations(
+        &self,
+        organization: OrganizationId,
+        after: Option<InvitationId>,
+        limit: usize,
+    ) -> Result<Page<Invitation, InvitationId>, StoreError> {
+        self.read(move |state| state.invitations(organization, after, limit)).await
+    }
+
+    async fn audit(
+        &self,
+        organization: OrganizationId,
+        filter: AuditFilter,
+        after: Option<AuditId>,
+        limit: usize,
+    ) -> Result<Page<AuditEntry, AuditId>, StoreError> {
+        self.read(move |state| state.audit(organization, &filter, after, limit)).await
+    }
+
+    async fn forget_audit(&self, fence: Fence, before: Timestamp) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.organizations(after, RETAIN_BATCH).await?;
+            for organization in page.records {
+                self.log.room().await?;
+                while self
+                    .transact(fence, |state| state.forget_audit(organization.id, before, RETAIN_BATCH))?
+                {
+                    self.log.room().await?;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     async fn session(&self, scope: Scope, id: SessionId) -> Result<Option<Session>, StoreError> {
@@ -838,7 +903,7 @@ impl<L: Log> Ledger<L> {
             warn!(workspace_id = %id, deliveries, unrouted, days, "called off what waited longer than events are kept");
         }
         for replay in self.read(move |state| state.replays_past(id, cutoff)).await? {
-            self.transact(fence, |state| state.configure(&Change::DeleteReplay(replay)))?;
+            self.transact(fence, |state| state.configure(&Change::DeleteReplay(replay), None))?;
         }
         let settled = self.log.settled();
         let unmet =

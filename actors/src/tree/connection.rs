@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::Act,
         connection::{Connection, InactiveReason},
         delivery::{Next, Outcome, Report},
         ids::{ConnectionId, WorkspaceId},
@@ -576,7 +577,8 @@ impl State {
             ..connection.clone()
         };
         let notice = Notice::of_change(connection, &inactive);
-        match ctx.store.configure(ctx.fence, Change::UpdateConnection(inactive)).await {
+        let act = Some(Act::of_system(now));
+        match ctx.store.configure(ctx.fence, Change::UpdateConnection(inactive), act).await {
             Ok(()) => notice.into_iter().for_each(|notice| ctx.notices.notify(notice, now)),
             // Somebody changed it meanwhile, perhaps its credentials: they get their chance.
             Err(StoreError::Refused(_)) => {}

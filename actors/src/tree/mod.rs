@@ -105,6 +105,8 @@ pub struct Settings {
     pub idle_after: Duration,
     /// Days that finished events are kept where a workspace says nothing.
     pub retention_days: u32,
+    /// Days that entries of the audit log are kept.
+    pub audit_retention_days: u32,
     /// How often what is past its time is dropped.
     pub retention_every: Duration,
 }
@@ -117,6 +119,7 @@ impl Default for Settings {
             max_in_flight: 64,
             idle_after: Duration::from_secs(30),
             retention_days: 30,
+            audit_retention_days: 400,
             retention_every: Duration::from_secs(300),
         }
     }

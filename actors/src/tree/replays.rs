@@ -34,7 +34,7 @@ use tracing::{error, info, warn};
 /// Replays read from the store at a time.
 const REPLAYS_A_PAGE: usize = 100;
 /// Deliveries queued in one transaction, about: writers wait for no longer than that.
-const PAGE: usize = 64;
+const PAGE: usize = 32;
 /// Bytes of actions in one record beyond which no further event is taken up.
 const ACTIONS_BYTES_MAX: usize = 1 << 20;
 /// The time between two pages where the rate is what holds it up.
@@ -184,7 +184,7 @@ impl State {
         };
         // What its rate allows now is one, not what was saved up while it was counted.
         *work = Work::new();
-        ctx.store.configure(ctx.fence, Change::SaveReplay(Box::new(counted))).await?;
+        ctx.store.configure(ctx.fence, Change::SaveReplay(Box::new(counted)), None).await?;
         Ok(WAIT_MIN)
     }
 
@@ -270,7 +270,7 @@ impl State {
             version: replay.version + 1,
             ..replay
         };
-        ctx.store.configure(ctx.fence, Change::SaveReplay(Box::new(ended.clone()))).await?;
+        ctx.store.configure(ctx.fence, Change::SaveReplay(Box::new(ended.clone())), None).await?;
         notify(&ctx, &ended);
         Ok(WAIT_MIN)
     }

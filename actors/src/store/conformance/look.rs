@@ -17,6 +17,7 @@ pub async fn look(store: &dyn Store, model: &Model, limit: usize) {
     look_at_configuration(store, model, limit).await;
     look_at_work(store, model, limit).await;
     super::replays::look_at_replays(store, model, limit).await;
+    people::look(store, model, limit).await;
     for scope in scopes(model) {
         for filter in event_filters(model) {
             let page = |after| store.events(scope, filter.clone(), after, limit);

@@ -9,6 +9,7 @@
 pub mod answers;
 pub mod look;
 pub mod model;
+pub mod people;
 pub mod replays;
 pub mod run;
 pub mod steps;
@@ -18,6 +19,7 @@ use super::*;
 use model::Model;
 use proptest::prelude::*;
 use run::Run;
+use std::collections::{BTreeMap, BTreeSet};
 use steps::{Step, steps};
 use stores::{Embedded, Subject};
 

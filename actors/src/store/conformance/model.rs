@@ -8,10 +8,7 @@ use crate::domain::{
     delivery::{ATTEMPTS_KEPT, Attempt, Next, Outcome},
     routing::RuleVerdict,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// When every history begins.
@@ -35,6 +32,7 @@ pub struct Model {
     pub names: BTreeMap<(WorkspaceId, NameKind, String), Name>,
     pub paces: BTreeMap<ConnectionId, Pace>,
     pub replays: BTreeMap<ReplayId, Replay>,
+    pub people: people::People,
     pub events: BTreeMap<EventId, Kept>,
     keys: BTreeMap<(WorkspaceId, String), (EventId, [u8; 32], Timestamp)>,
     /// What is being attempted: known to the process only.
@@ -99,6 +97,7 @@ impl Default for Model {
             names: BTreeMap::new(),
             paces: BTreeMap::new(),
             replays: BTreeMap::new(),
+            people: people::People::default(),
             events: BTreeMap::new(),
             keys: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -245,6 +244,7 @@ impl Model {
                 self.workspaces.get(&name.workspace_id).ok_or(Refusal::NotFound("workspace"))?;
                 self.names.insert((name.workspace_id, name.kind, name.key.clone()), name);
             }
+            people => self.configure_people(people)?,
         }
         Ok(())
     }

@@ -273,7 +273,7 @@ impl<S: Subject> Run<S> {
     async fn save_replay(&mut self, replay: Replay) {
         let change = Change::SaveReplay(Box::new(replay));
         let expected = self.model.configure(change.clone()).map_err(StoreError::from);
-        assert_eq!(self.store().configure(self.fence(), change.clone()).await, expected, "{change:?}");
+        assert_eq!(self.store().configure(self.fence(), change.clone(), None).await, expected, "{change:?}");
     }
 
     pub async fn step_replay(&mut self, replay: Nth, limit: usize, disturbed: Option<Nth>) {
@@ -286,9 +286,10 @@ impl<S: Subject> Run<S> {
         assert_eq!(page.found, expected[..page.found.len()], "from {cursor:?}");
         assert!(page.next.is_some() || page.found.len() == expected.len(), "and there is more");
         let now = self.model.now;
-        if let Some(one) = disturbed.and_then(|number| nth(&page.found, number)) {
+        let fit: Vec<_> = page.found.iter().filter(|found| found.skip.is_none()).cloned().collect();
+        if let Some(one) = disturbed.and_then(|number| nth(&fit, number)) {
             let scope = Scope::Workspace(workspace);
-            let answer = self.store().retry(self.fence(), scope, one.event.id, one.rule_id, now).await;
+            let answer = self.store().retry(self.fence(), scope, one.event.id, one.rule_id, now, None).await;
             let expected = self.model.retry(scope, one.event.id, one.rule_id, now);
             assert_eq!(answer.map(look::plain), expected.map_err(StoreError::from));
         }

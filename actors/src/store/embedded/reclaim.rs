@@ -2,8 +2,8 @@
 //!
 //! Segments go oldest first. By then every record in one either says something about an event whose
 //! own record is in it too, or was carried forward with it, or is superseded. So what has to be
-//! carried is: events that are still kept, with all that became of them, and rows of configuration
-//! whose newest record lies here.
+//! carried is: events that are still kept, with all that became of them, rows of configuration
+//! whose newest record lies here, and what the audit log says of it.
 //!
 //! A segment that is needed whole must not keep all that come after it. So it is not the oldest that
 //! decides but the oldest few together: as soon as half of what they hold is needed at most, they go.
@@ -57,6 +57,8 @@ struct Live {
     events: Vec<(WorkspaceId, EventId)>,
     /// Changes of configuration that still hold, and the records they are from.
     changes: Vec<(String, u64)>,
+    /// Entries of the audit log.
+    audit: Vec<(String, u64)>,
     paced: BTreeSet<ConnectionId>,
     /// The record that says who owns the store is here.
     opened: bool,
@@ -174,6 +176,12 @@ impl JournalLog {
                 let still = state.still_says(change, *sequence)?;
                 unrouted |= still.is_none() && state.is_met_by_unrouted(change, self.intake.settled())?;
                 Ok(still.map(|change| Record::configured(&change, Some(since))))
+            })?;
+        }
+        for (entry, sequence) in &live.audit {
+            write(&mut |state| {
+                let record = Record::Audited { entry: entry.clone(), record: Box::new(Record::Void) };
+                Ok(state.keeps_audit(entry, *sequence)?.then_some(record))
             })?;
         }
         for id in &live.paced {
@@ -311,7 +319,15 @@ fn live_in(
         }
         let (sequence, bytes) = (record.sequence, record.body.len() as u64);
         let state = state.read();
-        let event = match Record::decode(&record.body)? {
+        let mut record = Record::decode(&record.body)?;
+        if let Record::Audited { entry, record: done } = record {
+            if state.keeps_audit(&entry, sequence)? {
+                live.bytes += entry.len() as u64;
+                live.audit.push((entry, sequence));
+            }
+            record = *done;
+        }
+        let event = match record {
             Record::Accepted(new) => new.event,
             Record::Carried(carried) => carried.new.event,
             Record::Configured { change, .. } => {

@@ -1,6 +1,6 @@
 //! What a record does to the view: the same for one of just now and for one read back years later.
 
-use super::*;
+use super::{change::decode_json, *};
 use crate::domain::replay;
 
 impl<V: View> State<V> {
@@ -64,6 +64,10 @@ impl<V: View> State<V> {
                 self.apply_replayed(&replay, again, at, place.sequence)?;
             }
             Record::Void => {}
+            Record::Audited { entry, record } => {
+                self.apply(*record, place)?;
+                self.save_audit(&decode_json(entry.as_bytes())?, place.sequence);
+            }
         }
         Ok(())
     }

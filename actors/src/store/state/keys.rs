@@ -11,6 +11,10 @@
 //! | `p` | hash of publishable key | publishable key |
 //! | `P` | workspace | hash of its publishable key |
 //! | `k` | hash of an older publishable key | hash of the one that took its place |
+//! | `A` | organization, audit entry | audit entry |
+//! | `U` | organization, user | user |
+//! | `E` | hash of e-mail address | organization, user |
+//! | `I` | organization, invitation | invitation |
 //! | `s` | session | session |
 //! | `T` | workspace, session | nothing: the list |
 //! | `l` | workspace | how many sessions it has |
@@ -40,7 +44,7 @@
 //! | `z` | workspace, connection, due, delivery | event: the queue of what is replayed |
 //! | `b` | replay | replay |
 //! | `B` | workspace, replay | nothing: the list |
-//! | `A` | replay | nothing: those under way |
+//! | `Y` | replay | nothing: those under way |
 //! | `Z` | replay | how many deliveries it made, and where they stand |
 //! | `x` | workspace, hash of idempotency key | event, fingerprint, time |
 //! | `X` | time, workspace, hash | nothing: what to forget first |
@@ -49,7 +53,10 @@ use crate::{
     domain::{
         delivery::Delivery,
         event::Status,
-        ids::{ConnectionId, DeliveryId, EventId, OrganizationId, ReplayId, RuleId, SessionId, WorkspaceId},
+        ids::{
+            AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, ReplayId, RuleId,
+            SessionId, UserId, WorkspaceId,
+        },
         names::NameKind,
         timestamp::Timestamp,
     },
@@ -136,6 +143,27 @@ pub fn publishable_key_of(workspace: WorkspaceId) -> Key {
 }
 pub fn older_publishable_key(hash: &[u8; 32]) -> Key {
     key(b'k', &[hash])
+}
+pub fn audit_of(organization: OrganizationId) -> Key {
+    key(b'A', &[organization.as_bytes()])
+}
+pub fn audit(organization: OrganizationId, id: AuditId) -> Key {
+    key(b'A', &[organization.as_bytes(), id.as_bytes()])
+}
+pub fn users_of(organization: OrganizationId) -> Key {
+    key(b'U', &[organization.as_bytes()])
+}
+pub fn user(organization: OrganizationId, id: UserId) -> Key {
+    key(b'U', &[organization.as_bytes(), id.as_bytes()])
+}
+pub fn email(email: &str) -> Key {
+    key(b'E', &[&Sha256::digest(email.as_bytes())])
+}
+pub fn invitations_of(organization: OrganizationId) -> Key {
+    key(b'I', &[organization.as_bytes()])
+}
+pub fn invitation(organization: OrganizationId, id: InvitationId) -> Key {
+    key(b'I', &[organization.as_bytes(), id.as_bytes()])
 }
 pub fn session(id: SessionId) -> Key {
     key(b's', &[id.as_bytes()])
@@ -276,7 +304,7 @@ pub fn replay_of(workspace: WorkspaceId, id: ReplayId) -> Key {
     key(b'B', &[workspace.as_bytes(), id.as_bytes()])
 }
 pub fn replay_under_way(id: ReplayId) -> Key {
-    key(b'A', &[id.as_bytes()])
+    key(b'Y', &[id.as_bytes()])
 }
 pub fn replay_tally(id: ReplayId) -> Key {
     key(b'Z', &[id.as_bytes()])

@@ -7,6 +7,7 @@
 
 mod access;
 mod apply;
+mod audit;
 mod change;
 mod claims;
 mod deliveries;
@@ -17,6 +18,7 @@ mod queue;
 pub mod record;
 mod replays;
 mod retention;
+mod users;
 pub mod verify;
 
 use super::*;

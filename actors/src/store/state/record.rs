@@ -71,8 +71,14 @@ pub enum Record {
     },
     /// An event that outlives the segment its records were in.
     Carried(Box<Carried>),
-    /// Stands in for an event that had a sequence and could not be written.
+    /// Stands in for what is not there: an event that had a sequence and could not be written, or a record
+    /// whose audit entry outlives it.
     Void,
+    /// Something that somebody did. `entry` is an [`AuditEntry`](crate::domain::audit::AuditEntry) as JSON.
+    Audited {
+        entry: String,
+        record: Box<Record>,
+    },
     /// How far a replay is, a [`Replay`](crate::domain::replay::Replay) as JSON, and what that queued.
     Replayed {
         replay: String,

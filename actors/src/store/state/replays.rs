@@ -104,9 +104,9 @@ impl<V: View> State<V> {
         after: Option<ReplayId>,
         limit: usize,
     ) -> Result<Vec<ReplayView>, StoreError> {
-        let from = after.map_or_else(|| vec![b'A'], |id| keys::end_of(&keys::replay_under_way(id)));
+        let from = after.map_or_else(|| vec![b'Y'], |id| keys::end_of(&keys::replay_under_way(id)));
         let mut found = Vec::new();
-        self.view.scan(&from, b"B", Order::Ascending, &mut |key, _| {
+        self.view.scan(&from, b"Z", Order::Ascending, &mut |key, _| {
             found.extend(self.replay_view(ReplayId::from_bytes(keys::id_at_end(key)))?);
             Ok(found.len() < limit)
         })?;

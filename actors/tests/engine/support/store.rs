@@ -2,12 +2,13 @@
 
 use actors::{
     domain::{
+        audit::{Act, AuditEntry, AuditFilter},
         catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
         ids::{
-            AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, ReplayId, RuleId, SessionId,
-            WorkspaceId,
+            AttemptId, AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, ReplayId,
+            RuleId, SessionId, UserId, WorkspaceId,
         },
         key::{MachineKey, PublishableKey},
         mapping::DefaultMapping,
@@ -16,6 +17,7 @@ use actors::{
         rule::Rule,
         session::Session,
         timestamp::Timestamp,
+        user::{Invitation, User},
         workspace::{Organization, Workspace},
     },
     store::{
@@ -214,7 +216,7 @@ watched! {
             self.pass("close").await
         }
     }
-    configure(fence: Fence, change: Change) -> ();
+    configure(fence: Fence, change: Change, act: Option<Act>) -> ();
     unfinished(after: Option<WorkspaceId>, limit: usize) -> Vec<UnfinishedWorkspace>;
     next_due(workspace: WorkspaceId) -> Option<Timestamp>;
     queues(workspace: WorkspaceId) -> Vec<(ConnectionId, Timestamp)>;
@@ -227,8 +229,8 @@ watched! {
     cancel_queued(fence: Fence, workspace: WorkspaceId, connection: ConnectionId, at: Timestamp, limit: usize) -> usize;
     pace(connection: ConnectionId) -> Pace;
     record_pace(fence: Fence, connection: ConnectionId, pace: Pace) -> ();
-    retry(fence: Fence, scope: Scope, event: EventId, rule: RuleId, now: Timestamp) -> Delivery;
-    cancel(fence: Fence, scope: Scope, event: EventId, rule: Option<RuleId>, now: Timestamp) -> EventDetails;
+    retry(fence: Fence, scope: Scope, event: EventId, rule: RuleId, now: Timestamp, act: Option<Act>) -> Delivery;
+    cancel(fence: Fence, scope: Scope, event: EventId, rule: Option<RuleId>, now: Timestamp, act: Option<Act>) -> EventDetails;
     event(scope: Scope, id: EventId) -> Option<EventDetails>;
     payload(scope: Scope, id: EventId) -> Option<Bytes>;
     response(scope: Scope, event: EventId, attempt: AttemptId) -> Option<ResponseDetails>;
@@ -238,6 +240,13 @@ watched! {
     organizations(after: Option<OrganizationId>, limit: usize) -> Page<Organization, OrganizationId>;
     machine_key(access_key: &str) -> Option<MachineKey>;
     machine_keys(organization: OrganizationId, after: Option<[u8; 16]>, limit: usize) -> Page<MachineKey, [u8; 16]>;
+    user(organization: OrganizationId, id: UserId) -> Option<User>;
+    user_by_email(email: &str) -> Option<User>;
+    users(organization: OrganizationId, after: Option<UserId>, limit: usize) -> Page<User, UserId>;
+    invitation(organization: OrganizationId, id: InvitationId) -> Option<Invitation>;
+    invitations(organization: OrganizationId, after: Option<InvitationId>, limit: usize) -> Page<Invitation, InvitationId>;
+    audit(organization: OrganizationId, filter: AuditFilter, after: Option<AuditId>, limit: usize) -> Page<AuditEntry, AuditId>;
+    forget_audit(fence: Fence, before: Timestamp) -> ();
     session(scope: Scope, id: SessionId) -> Option<Session>;
     sessions(workspace: WorkspaceId, filter: SessionFilter, after: Option<SessionId>, limit: usize) -> Page<Session, SessionId>;
     publishable_key(hash: [u8; 32]) -> Option<PublishableKey>;

@@ -2,10 +2,14 @@
 
 use actors::{
     domain::{
+        audit::{Act, AuditEntry, AuditFilter},
         catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
-        ids::{AttemptId, ConnectionId, EventId, OrganizationId, ReplayId, RuleId, SessionId, WorkspaceId},
+        ids::{
+            AttemptId, AuditId, ConnectionId, EventId, InvitationId, OrganizationId, ReplayId, RuleId,
+            SessionId, UserId, WorkspaceId,
+        },
         key::{MachineKey, PublishableKey},
         mapping::DefaultMapping,
         names::{Name, NameKind},
@@ -13,6 +17,7 @@ use actors::{
         rule::Rule,
         session::Session,
         timestamp::Timestamp,
+        user::{Invitation, User},
         workspace::{Organization, Workspace},
     },
     store::{
@@ -130,7 +135,7 @@ gated! {
             self.inner.release(connection).await;
         }
     }
-    configure(fence: Fence, change: Change) -> ();
+    configure(fence: Fence, change: Change, act: Option<Act>) -> ();
     unfinished(after: Option<WorkspaceId>, limit: usize) -> Vec<UnfinishedWorkspace>;
     next_due(workspace: WorkspaceId) -> Option<Timestamp>;
     queues(workspace: WorkspaceId) -> Vec<(ConnectionId, Timestamp)>;
@@ -145,8 +150,8 @@ gated! {
     cancel_queued(fence: Fence, workspace: WorkspaceId, connection: ConnectionId, at: Timestamp, limit: usize) -> usize;
     pace(connection: ConnectionId) -> Pace;
     record_pace(fence: Fence, connection: ConnectionId, pace: Pace) -> ();
-    retry(fence: Fence, scope: Scope, event: EventId, rule: RuleId, now: Timestamp) -> Delivery;
-    cancel(fence: Fence, scope: Scope, event: EventId, rule: Option<RuleId>, now: Timestamp) -> EventDetails;
+    retry(fence: Fence, scope: Scope, event: EventId, rule: RuleId, now: Timestamp, act: Option<Act>) -> Delivery;
+    cancel(fence: Fence, scope: Scope, event: EventId, rule: Option<RuleId>, now: Timestamp, act: Option<Act>) -> EventDetails;
     event(scope: Scope, id: EventId) -> Option<EventDetails>;
     payload(scope: Scope, id: EventId) -> Option<Bytes>;
     response(scope: Scope, event: EventId, attempt: AttemptId) -> Option<ResponseDetails>;
@@ -156,6 +161,13 @@ gated! {
     organizations(after: Option<OrganizationId>, limit: usize) -> Page<Organization, OrganizationId>;
     machine_key(access_key: &str) -> Option<MachineKey>;
     machine_keys(organization: OrganizationId, after: Option<[u8; 16]>, limit: usize) -> Page<MachineKey, [u8; 16]>;
+    user(organization: OrganizationId, id: UserId) -> Option<User>;
+    user_by_email(email: &str) -> Option<User>;
+    users(organization: OrganizationId, after: Option<UserId>, limit: usize) -> Page<User, UserId>;
+    invitation(organization: OrganizationId, id: InvitationId) -> Option<Invitation>;
+    invitations(organization: OrganizationId, after: Option<InvitationId>, limit: usize) -> Page<Invitation, InvitationId>;
+    audit(organization: OrganizationId, filter: AuditFilter, after: Option<AuditId>, limit: usize) -> Page<AuditEntry, AuditId>;
+    forget_audit(fence: Fence, before: Timestamp) -> ();
     session(scope: Scope, id: SessionId) -> Option<Session>;
     sessions(workspace: WorkspaceId, filter: SessionFilter, after: Option<SessionId>, limit: usize) -> Page<Session, SessionId>;
     publishable_key(hash: [u8; 32]) -> Option<PublishableKey>;

@@ -1,5 +1,6 @@
 //! What the embedded store does about a disk that is full or fails, and about what cannot be read.
 
+mod audit;
 mod full_disk;
 mod index;
 mod reclaim;
