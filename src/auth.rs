@@ -257,6 +257,19 @@ fn forbidden(Ask(permission, _): Ask) -> ApiError {
     })
 }
 
+/// Which machine asks. Whether it may is judged where what it asks for is done.
+pub async fn machine(app: &App, parts: &Parts) -> Result<Machine, ApiError> {
+    let found = match bearer(&parts.headers) {
+        Ok(Some(token)) => caller(app, token).await?,
+        _ => Err(Unauthorized),
+    };
+    let refused = |Unauthorized| Origin::of(parts, app).refused(app, ApiError::unauthorized());
+    match found.map_err(refused)? {
+        Who::Machine(machine) => Ok(machine),
+        Who::Session(_) | Who::User(_) => Err(ApiError::forbidden("these credentials may not be used here")),
+    }
+}
+
 /// Who sends events.
 pub async fn sender(app: &App, parts: &Parts) -> Result<Sender, ApiError> {
     let found = match claim(&parts.headers) {

@@ -1,5 +1,13 @@
-//! The command line: what each command takes, and what the short ones do.
+//! The command line: what each command takes, and what the short ones do. Those that ask a server
+//! something are in a table of their own.
 
+pub mod actions;
+mod client;
+mod show;
+mod stdio;
+mod twins;
+
+use self::client::{Client, Keys, Reach};
 use crate::{
     Error, api, auth,
     config::{Config, LogFormat, NameServer, RetrySchedule},
@@ -9,10 +17,10 @@ use crate::{
 };
 use actors::{
     clock::Clock,
-    domain::{audit::Actor, ids::OrganizationId, secret::Secret, session::Role, user::email},
+    domain::{audit::Actor, ids::OrganizationId, session::Role, user::email},
     engine::{Engine, NewInvitation, Options, Verification},
 };
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use ipnet::IpNet;
 use serde::Serialize;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -63,6 +71,17 @@ enum Command {
     ///
     /// For example: curl -H "Authorization: Bearer $(weft token)" http://127.0.0.1:4100/api/v1/workspaces
     Token(TokenArgs),
+    /// Offer a server's tools on standard input and output, by the Model Context Protocol
+    ///
+    /// For clients that start their servers as processes. Others ask the server itself, at /mcp.
+    Mcp(Reach),
+    /// Print a script that completes commands and flags in a shell
+    ///
+    /// For example: weft completions bash > /etc/bash_completion.d/weft
+    Completions {
+        /// The shell it is for
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Where configuration and data are.
@@ -147,24 +166,23 @@ struct RepairArgs {
 
 #[derive(Args)]
 struct TokenArgs {
-    /// The machine key's public half, mk_…
-    #[arg(long, env = "WEFT_ACCESS_KEY", value_name = "KEY")]
-    access_key: String,
-    /// The machine key's secret half; better given as the variable, which others cannot see
-    #[arg(long, env = "WEFT_SECRET_KEY", value_name = "KEY", hide_env_values = true)]
-    secret_key: String,
-    /// The organization the key belongs to
-    #[arg(long, env = "WEFT_ORG_ID", value_name = "UUID")]
-    org: OrganizationId,
+    #[command(flatten)]
+    keys: Keys,
     /// Seconds it is good for, 1 to 60
     #[arg(long, value_name = "SECONDS", default_value_t = auth::TOKEN_SECONDS_MAX,
         value_parser = clap::value_parser!(i64).range(1..=auth::TOKEN_SECONDS_MAX))]
     ttl: i64,
 }
 
-/// Does what the command line says. 0: done; 1: verified and found amiss; 2: could not.
+/// All commands, those of the table too.
+fn command() -> clap::Command {
+    twins::with_commands(Cli::command())
+}
+
+/// Does what the command line says. 0: done; 1: verified and found amiss, or a server refused or could not
+/// be asked; 2: could not.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = command().get_matches();
     if let Err(err) = leave_no_core() {
         return wrong(&format!("cannot switch core dumps off: {err}"));
     }
@@ -173,13 +191,22 @@ pub fn main() -> ExitCode {
         Err(err) => return wrong(&format!("cannot start: {err}")),
     };
     let done = runtime.block_on(async {
-        match cli.command {
+        if let Some((action, matches)) = twins::find(&matches) {
+            return Ok(twins::run(action, matches).await.unwrap_or_else(|err| failed(&err.to_string())));
+        }
+        match Cli::from_arg_matches(&matches).unwrap_or_else(|err| err.exit()).command {
             Command::Dev(args) => dev_config(&args, dev::run).await,
             Command::Serve(args) => run_server(args).await,
             Command::Init(args) => init(args).await,
             Command::Verify(args) => verify(args).await,
             Command::Repair(args) => repair(args).await,
             Command::Token(args) => token(&args),
+            Command::Mcp(reach) => stdio::run(Client::new(reach)?).await.map(|()| ExitCode::SUCCESS),
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut command(), "weft", &mut script);
+                twins::print(&script).map(|_| ExitCode::SUCCESS)
+            }
         }
     });
     // Not waiting for what may hang in a system call: what matters is on disk.
@@ -194,8 +221,13 @@ fn leave_no_core() -> std::io::Result<()> {
 }
 
 fn wrong(why: &str) -> ExitCode {
-    eprintln!("weft: {}", why.replace('\n', " "));
+    failed(why);
     ExitCode::from(EXIT_WRONG)
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("weft: {}", why.replace('\n', " "));
+    ExitCode::FAILURE
 }
 
 impl ServeArgs {
@@ -418,8 +450,7 @@ fn report(found: &Verification) -> String {
 }
 
 fn token(args: &TokenArgs) -> Result<ExitCode, Error> {
-    let secret = Secret::new(args.secret_key.clone());
-    println!("{}", auth::sign(&args.access_key, &secret, args.org, Clock::system().now(), args.ttl));
+    println!("{}", args.keys.token(args.ttl));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -436,7 +467,6 @@ fn print_json(value: &impl Serialize) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     fn serve_args(words: &[&str]) -> Result<ServeArgs, clap::Error> {
         let words = ["weft", "serve"].iter().chain(words);
@@ -448,7 +478,7 @@ mod tests {
 
     #[test]
     fn the_commands_are_well_formed() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod operational_webhook;
 pub use self::operational_webhook::OperationalWebhook;
 use actors::{
     domain::{
+        ids::OrganizationId,
         payload::BULK_ITEMS_MAX,
+        plan::{Plan, Plans},
         retry::{RetryPolicy, WAIT_MAX},
     },
     engine::PAYLOAD_BYTES_MAX,
@@ -20,6 +22,7 @@ use figment::{
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
@@ -30,7 +33,8 @@ use std::{
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
 /// Variables that begin as settings do, but are read elsewhere.
-const NOT_SETTINGS: [&str; 5] = ["config", "master_key", "access_key", "secret_key", "org_id"];
+const NOT_SETTINGS: [&str; 7] =
+    ["config", "master_key", "access_key", "secret_key", "org_id", "server", "workspace"];
 
 /// Bytes a journal file may have.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
@@ -59,6 +63,11 @@ pub struct Config {
     pub dns: Option<NameServer>,
     #[serde(deserialize_with = "optional")]
     pub extra_root_pem: Option<PathBuf>,
+    /// The plan of organizations that [`Self::plan_of`] does not name.
+    #[serde(deserialize_with = "optional")]
+    pub plan: Option<String>,
+    pub plans: BTreeMap<String, Plan>,
+    pub plan_of: BTreeMap<OrganizationId, String>,
     pub http: Http,
     pub ingest: Ingest,
     pub retries: Retries,
@@ -246,7 +255,30 @@ impl Config {
             return refuse("store.audit_retention_days: must be at least 1");
         }
         self.operational_webhook.check(&self.outbound_allow, self.allow_http)?;
+        self.check_plans()
+    }
+
+    fn check_plans(&self) -> Result<(), ConfigError> {
+        let default = self.plan.iter().map(|name| ("plan".to_owned(), name));
+        let own = self.plan_of.iter().map(|(id, name)| (format!("plan_of.{id}"), name));
+        for (key, name) in default.chain(own) {
+            if !self.plans.contains_key(name) {
+                return Err(ConfigError(format!(
+                    "{key}: there is no [plans.{name}]; write one, or name another"
+                )));
+            }
+        }
+        for (name, plan) in &self.plans {
+            if plan.retention_days == Some(0) {
+                return Err(ConfigError(format!("plans.{name}.retention_days: must be at least 1")));
+            }
+        }
         Ok(())
+    }
+
+    /// The plans there are, and whose is which.
+    pub fn plans(&self) -> Plans {
+        Plans { plans: self.plans.clone(), default: self.plan.clone(), of: self.plan_of.clone() }
     }
 
     /// The retry policy of connections that have none of their own.
@@ -451,6 +483,15 @@ mod tests {
             ("[store]\nsegment_bytes = 1000",        "store.segment_bytes"),
             ("[store]\nsegment_bytes = 1048577",     "store.segment_bytes"),
             ("log_format = 'xml'",                   "log_format"),
+            ("plan = 'small'",                       "plan: there is no [plans.small]"),
+            ("[plan_of]\nacme = 'small'",            "plan_of"),
+            ("[plan_of]\n4c8a1e5e-0000-4000-8000-000000000001 = 'small'", "plan_of.4c8a1e5e-0000-4000-8000-000000000001: there is no"),
+            ("[plans.small]\nrulez = 1",             "plans.small.rulez"),
+            ("[plans.small]\nrules = -1",            "plans.small.rules"),
+            ("[plans.small]\nrules = 1.5",           "plans.small.rules"),
+            ("[plans.small]\nrules = 'many'",        "plans.small.rules"),
+            ("[plans.small]\non_events_exceeded = 'drop'", "plans.small.on_events_exceeded"),
+            ("[plans.small]\nretention_days = 0",    "plans.small.retention_days: must be at least 1"),
             ("data = ''",                            "data"),
             ("[operational_webhook]\nurl = 'x'",     "operational_webhook.url"),
             ("[operational_webhook]\nsecret = 5",    "operational_webhook.secret: must be text"),
@@ -467,6 +508,18 @@ mod tests {
             );
             assert!(!refused.contains('\n'), "{refused}");
         }
+    }
+
+    #[test]
+    fn an_organization_has_the_plan_that_is_written_for_it() {
+        let toml = "plan = 'small'\n[plans.small]\nrules = 0\n[plans.large]\nevents_per_month = 100000\n\
+            on_events_exceeded = 'refuse'\n[plan_of]\n4c8a1e5e-0000-4000-8000-000000000001 = 'large'";
+        let plans = with(toml).expect("it is well formed").plans();
+        let own = "4c8a1e5e-0000-4000-8000-000000000001".parse().expect("an id");
+        assert_eq!(plans.plan_of(own).events_let_in(), Some(100_000));
+        let other = plans.plan_of(OrganizationId::random());
+        assert_eq!((other.rules, other.events_let_in()), (Some(0), None));
+        assert_eq!(*Config::defaults().plans().plan_of(own), Plan::default(), "there is no limit");
     }
 
     #[test]

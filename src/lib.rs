@@ -9,6 +9,7 @@ pub mod config;
 mod dev;
 mod http;
 pub mod master_key;
+mod mcp;
 mod proxies;
 pub mod rate;
 mod receiver;
@@ -67,6 +68,7 @@ pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> O
             max_in_flight: config.delivery.max_in_flight,
         },
         retention_days: config.store.retention_days,
+        plans: config.plans(),
         audit_retention_days: config.store.audit_retention_days,
         outbound_allow: config.outbound_allow.clone(),
         allow_http: config.allow_http,

@@ -9,7 +9,9 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 /// Sends log lines to stderr. `filter` is in the syntax of [`EnvFilter`]; the error says what is wrong with it.
 /// Panics become log lines too. Only the first call in a process has an effect on the lines.
 pub fn log_to_stderr(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|err| format!("log: {err}"))?;
+    // rmcp would log each message it handles, at any level, and payloads are in them.
+    let quiet = "rmcp=error".parse().expect("it is a directive");
+    let filter = EnvFilter::try_new(filter).map_err(|err| format!("log: {err}"))?.add_directive(quiet);
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let registry = tracing_subscriber::registry().with(filter);

@@ -8,10 +8,12 @@ mod connections;
 mod events;
 mod identity;
 mod keys;
+mod meter;
 mod names;
 mod notices;
 mod options;
 mod passwords;
+mod plans;
 mod replays;
 mod rules;
 mod search;
@@ -29,6 +31,7 @@ pub use self::{
     names::NamePatch,
     notices::OperationalWebhook,
     options::{DeliveryDefaults, Options, Seams},
+    plans::PlanView,
     replays::{NewReplay, ReplayCount, ReplayPatch},
     rules::{NewRule, RulePatch},
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
@@ -36,7 +39,7 @@ pub use self::{
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
     users::{Joining, NewInvitation, SignedIn, UserPatch},
 };
-use self::{passwords::Passwords, vault::Vault};
+use self::{passwords::Passwords, plans::Limits, vault::Vault};
 pub use crate::destinations::{live::Item, spec};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
@@ -51,6 +54,7 @@ use crate::{
         audit::{Act, Actor, AuditEntry, AuditFilter},
         connection::{Connection, InactiveReason},
         ids::{AuditId, IdSource, OrganizationId},
+        plan::{Exceeded, Retention},
         timestamp::Timestamp,
     },
     store::{Change, Fence, Store},
@@ -81,6 +85,9 @@ pub enum EngineError {
     /// It does not fit what is there.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The organization's plan has no room for it.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Nothing can be accepted at the moment.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -112,6 +119,7 @@ struct Inner {
     ids: IdSource,
     http: Http,
     vault: Vault,
+    limits: Limits,
     passwords: Passwords,
     /// Machine keys whose use was recorded lately, and when.
     keys_used: Mutex<HashMap<String, Timestamp>>,
@@ -147,6 +155,7 @@ impl Engine {
             false => Notices::default(),
         };
         let preparer = options.seams.preparer.unwrap_or_else(|| Arc::new(vault.clone()));
+        let plans = Arc::new(options.plans);
         let mut tree = None;
         if with_tree {
             let settings = Settings {
@@ -154,7 +163,7 @@ impl Engine {
                 timeout: options.delivery.timeout,
                 max_in_flight: options.delivery.max_in_flight,
                 idle_after: options.idle_after,
-                retention_days: options.retention_days,
+                retention: Retention { default_days: options.retention_days, plans: plans.clone() },
                 audit_retention_days: options.audit_retention_days,
                 retention_every: options.retention_every,
             };
@@ -171,6 +180,7 @@ impl Engine {
             ids,
             http,
             vault,
+            limits: Limits::new(plans),
             passwords: Passwords::default(),
             keys_used: Mutex::default(),
             preparer,

@@ -10,11 +10,11 @@ mod connections;
 pub(crate) mod document;
 pub(crate) mod error;
 mod events;
-mod form;
+pub(crate) mod form;
 mod history;
 mod integrations;
 mod invitations;
-mod json;
+pub(crate) mod json;
 mod keys;
 mod mappings;
 mod names;
@@ -27,6 +27,7 @@ mod search;
 mod sessions;
 mod sign_in;
 mod trial;
+mod usage;
 mod users;
 mod workspaces;
 
@@ -35,6 +36,7 @@ pub(crate) use self::invitations::link as invitation_link;
 use crate::{
     auth::Ask,
     config::Config,
+    mcp,
     proxies::Proxies,
     rate::{AuthFailures, Rate},
 };
@@ -71,7 +73,7 @@ const TARGET_BYTES_MAX: usize = 8 * 1024;
 const EVENTS: &str = "/api/v1/events";
 const EVENTS_BULK: &str = "/api/v1/events/bulk";
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ids from callers are replaced, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -150,6 +152,9 @@ fn routes() -> Router<App> {
             ask(Read,     Workspaces,   get(replays::get)),
             ask(Write,    Workspaces,   patch(replays::patch)),
         ]))
+        .route("/usage",                      ask(Read, Workspaces, get(usage::list)))
+        .route("/workspaces/{workspace}/usage", ask(Read, Workspaces, get(usage::list_of_workspace)))
+        .route("/plan",                       ask(Read, Organization, get(usage::plan)))
         .route("/sessions",                   ask(Sessions, Workspaces, get(sessions::list).post(sessions::mint)))
         .route("/sessions/{session}",         ask(Sessions, Workspaces, delete(sessions::revoke)))
         .route("/sessions/{session}/refresh", ask(Sessions, Workspaces, post(sessions::refresh)))
@@ -173,6 +178,7 @@ fn routes() -> Router<App> {
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
+        .route("/mcp", post(mcp::answer))
         .fallback(async || ApiError::not_found("route"))
         .method_not_allowed_fallback(async || method_not_allowed())
 }
@@ -288,6 +294,9 @@ where
         None => {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
+            if request.uri().path() == mcp::PATH {
+                request.extensions_mut().insert(mcp::Routes(router.clone()));
+            }
             request.extensions_mut().insert(RequestId(request_id.clone()));
             match AssertUnwindSafe(router.call(request)).catch_unwind().await {
                 Ok(Ok(response)) => response,

@@ -36,12 +36,14 @@ fn asked<'a>(
 
 /// Routes that change nothing that anybody has set up, whatever their method: what they do is an event that
 /// says itself who sent it, or nothing at all.
-const NO_CHANGE: [(&str, &str); 5] = [
+const NO_CHANGE: [(&str, &str); 6] = [
     ("POST", "/events"),
     ("POST", "/events/bulk"),
     ("POST", "/workspaces/{workspace}/events/test"),
     ("POST", "/workspaces/{workspace}/rules/{rule}/test"),
     ("POST", "/workspaces/{workspace}/rules/preview"),
+    // What its tools do, the other routes do: see below.
+    ("POST", "/mcp"),
 ];
 
 impl Weft {
@@ -195,6 +197,17 @@ async fn every_change_leaves_its_line() {
             assert_eq!(fields, expected, "{why}");
         }
     }
+    // A tool is one more way to the same routes, in the name of the same machine.
+    let arguments = json!({ "workspace_id": workspace, "name": "By a tool" });
+    let params = json!({ "name": "meshes_update_workspace", "arguments": arguments });
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let request = weft.request(Method::POST, "/mcp").bearer_auth(weft.token()).json(&call);
+    assert_eq!(send(request.header("x-request-id", "by-tool")).await.status, 200);
+    let line = weft.audit("limit=1").await[0].clone();
+    assert_eq!((&line["action"], &line["changed"]), (&json!("workspace.updated"), &json!(["name"])));
+    let actor = &line["actor"];
+    assert_eq!((&actor["id"], &actor["ip_address"]), (&json!(weft.machine.access_key), &json!("127.0.0.1")));
+
     // What is refused, or changes nothing, leaves none.
     let before = weft.audit("limit=200").await.len();
     weft.delete(&format!("/connections/{connection}")).await.refused(404, "not found", "gone");

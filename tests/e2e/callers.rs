@@ -98,7 +98,7 @@ async fn a_session_may_what_its_kind_allows_and_nothing_else() {
 fn least(method: &str, path: &str) -> Option<&'static str> {
     let is = |part: &str| path.starts_with(part);
     Some(match (method, path) {
-        ("POST", "/events" | "/events/bulk") => return None,
+        ("POST", "/events" | "/events/bulk" | "/mcp") => return None,
         (_, "/sign-out" | "/password") => "member",
         ("POST", "/workspaces") | ("PUT", "/organization") => "owner",
         _ if is("/keys") || is("/users") || is("/invitations") || is("/audit") => "owner",

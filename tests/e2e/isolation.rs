@@ -45,7 +45,7 @@ const PAYLOAD: Of = Some(('e', 'p'));
 /// Every route there is, whom it answers, and what it asks of a session. A new one fails
 /// [`the_list_is_complete`] until it is here, and so is asked by strangers and by every kind of session.
 #[rustfmt::skip]
-pub const ROUTES: [(&str, &str, For, Of); 74] = [
+pub const ROUTES: [(&str, &str, For, Of); 78] = [
     ("GET",      "/workspaces",                                                       Machine,  NONE),
     ("POST",     "/workspaces",                                                       Machine,  NONE),
     ("GET",      "/workspaces/{workspace}",                                           Machine,  NONE),
@@ -104,6 +104,9 @@ pub const ROUTES: [(&str, &str, For, Of); 74] = [
     ("GET",      "/keys",                                                             Machine,  NONE),
     ("POST",     "/keys",                                                             Machine,  NONE),
     ("DELETE",   "/keys/{access_key}",                                                Machine,  NONE),
+    ("GET",      "/usage",                                                            Machine,  NONE),
+    ("GET",      "/workspaces/{workspace}/usage",                                     Machine,  NONE),
+    ("GET",      "/plan",                                                             Machine,  NONE),
     ("GET",      "/organization",                                                     Machine,  NONE),
     ("PUT",      "/organization",                                                     Machine,  NONE),
     ("GET",      "/users",                                                            Machine,  NONE),
@@ -120,6 +123,7 @@ pub const ROUTES: [(&str, &str, For, Of); 74] = [
     ("GET",      "/healthz",                                                          Anybody,  NONE),
     ("GET",      "/readyz",                                                           Anybody,  NONE),
     ("GET",      "/metrics",                                                          Anybody,  NONE),
+    ("POST",     "/mcp",                                                              Machine,  NONE),
 ];
 
 /// The table of routes as the server's source has it.
@@ -131,7 +135,8 @@ fn the_list_is_complete() {
     let mut found = BTreeSet::new();
     for route in table.split(".route(").skip(1) {
         let path = route.split('"').nth(1).expect("a path");
-        let open = ["/events/bulk", "/invitations/accept", "/sign-in", "/healthz", "/readyz", "/metrics"];
+        let open =
+            ["/events/bulk", "/invitations/accept", "/sign-in", "/healthz", "/readyz", "/metrics", "/mcp"];
         let asks_itself = open.contains(&path);
         assert!(asks_itself || route.contains("ask("), "{path} asks nothing of its caller");
         for method in ["get", "post", "put", "patch", "delete", "options", "head", "any", "on"] {
@@ -201,6 +206,7 @@ impl World {
         let below = if template.starts_with("/healthz")
             || template.starts_with("/readyz")
             || template.starts_with("/metrics")
+            || template.starts_with("/mcp")
         {
             ""
         } else {
@@ -252,6 +258,11 @@ impl World {
             ("POST", "/workspaces/{workspace}/events/test") => json!({ "event": "a.b" }),
             ("POST", "/events") => event,
             ("POST", "/events/bulk") => json!([event]),
+            ("POST", "/mcp") => {
+                let arguments = json!({ "workspace_id": workspace, "name": "Stolen" });
+                let params = json!({ "name": "meshes_update_workspace", "arguments": arguments });
+                json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })
+            }
             _ => return None,
         })
     }
@@ -399,6 +410,13 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                 (_, "/sign-out" | "/password") => {
                     foreign.refused(403, "these credentials may not do this", &why);
                 }
+                ("GET", "/plan") => {
+                    let theirs = &foreign.body["limits"]["connections"]["used"];
+                    assert_eq!((foreign.status, theirs), (200, &json!(0)), "{why}: their own");
+                }
+                ("GET", "/usage") => {
+                    assert_eq!((foreign.status, &foreign.body["records"]), (200, &json!([])), "{why}");
+                }
                 ("GET", "/sessions" | "/replays") => foreign.refused(404, "workspace not found", &why),
                 // The same for everybody: what this server can connect to.
                 ("GET", "/integrations") => assert_eq!(foreign.status, 200, "{why}"),
@@ -416,6 +434,10 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                 ("POST", "/events/bulk") => {
                     assert_eq!(foreign.status, 207, "{why}");
                     assert_eq!(foreign.body["records"][0]["message"], "workspace not found", "{why}");
+                }
+                ("POST", "/mcp") => {
+                    let told = text(&foreign.body["result"]["content"][0]["text"]);
+                    assert!(told.starts_with("Meshes API 404: "), "{why}: {told}");
                 }
                 _ => foreign.refused(404, "workspace not found", &why),
             }

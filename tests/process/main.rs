@@ -13,3 +13,4 @@ mod noisy;
 mod operation;
 mod operator;
 mod replay;
+mod told;

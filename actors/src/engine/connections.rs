@@ -8,6 +8,7 @@ use crate::{
         field::FieldError,
         ids::{ConnectionId, WorkspaceId},
         notice::Notice,
+        plan::Limit,
         timestamp::Timestamp,
         workspace::Workspace,
     },
@@ -104,7 +105,8 @@ impl Engine {
             updated_at: now,
             version: 1,
         };
-        self.configure(Change::CreateConnection(connection.clone())).await?;
+        let change = Change::CreateConnection(connection.clone());
+        self.configure_within(workspace.organization_id, Limit::Connections, change).await?;
         Ok(self.shown(connection, destination.masked(&settings)))
     }
 

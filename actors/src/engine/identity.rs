@@ -5,6 +5,7 @@ use crate::{
     domain::{
         ids::{OrganizationId, WorkspaceId},
         key::PublishableKey,
+        plan::Limit,
         timestamp::Timestamp,
         workspace::{Organization, Workspace},
     },
@@ -73,7 +74,8 @@ impl Engine {
             created_at: now,
             older: Vec::new(),
         };
-        self.configure(Change::CreateWorkspace(Box::new((workspace.clone(), key.clone())))).await?;
+        let change = Change::CreateWorkspace(Box::new((workspace.clone(), key.clone())));
+        self.configure_within(organization, Limit::Workspaces, change).await?;
         Ok((workspace, key))
     }
 

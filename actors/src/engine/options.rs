@@ -3,7 +3,7 @@
 use super::{EngineError, OperationalWebhook, internal};
 use crate::{
     clock::Clock,
-    domain::retry::RetryPolicy,
+    domain::{plan::Plans, retry::RetryPolicy},
     store::{
         Store,
         embedded::{self, EmbeddedStore},
@@ -36,6 +36,7 @@ pub struct Options {
     pub retention_days: u32,
     /// Days that entries of the audit log are kept.
     pub audit_retention_days: u32,
+    pub plans: Plans,
     /// Private addresses that may be reached.
     pub outbound_allow: Vec<ipnet::IpNet>,
     /// Plain-http destinations too.
@@ -72,6 +73,7 @@ impl Options {
             },
             retention_days: 30,
             audit_retention_days: 400,
+            plans: Plans::default(),
             outbound_allow: Vec::new(),
             allow_http: false,
             name_server: None,

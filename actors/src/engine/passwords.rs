@@ -63,7 +63,9 @@ impl Passwords {
         let checked = self.checked.clone();
         let check = move || {
             let is_somebodys = hash.is_some();
-            let hash = hash.map_or_else(|| NOBODYS.clone(), Ok)?;
+            // Asked for whether it is needed or not: making it, once, must not tell who is there.
+            let nobodys = NOBODYS.clone()?;
+            let hash = hash.unwrap_or(nobodys);
             let is_it = argon2()?.verify_password(password.expose().as_bytes(), &hash.0[..]).is_ok();
             checked.fetch_add(1, Ordering::Relaxed);
             Ok(is_it && is_somebodys)

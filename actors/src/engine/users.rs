@@ -6,6 +6,7 @@ use crate::{
         audit::{Actor, ActorKind},
         field::FieldError,
         ids::{InvitationId, OrganizationId, UserId},
+        plan::Limit,
         secret::Secret,
         session::Role,
         timestamp::Timestamp,
@@ -80,8 +81,12 @@ impl Engine {
         Ok((invitation, token))
     }
 
-    /// Whether the organization may have one user more. A plan's limit of members is asked here.
-    async fn check_members(&self, _organization: OrganizationId) -> Result<(), EngineError> {
+    /// Whether the organization's plan has room for one user more.
+    async fn check_members(&self, organization: OrganizationId) -> Result<(), EngineError> {
+        let plan = self.plan(organization);
+        if plan.limit(Limit::Members).is_some() {
+            plan.check(Limit::Members, self.0.store.held(organization).await?.members)?;
+        }
         Ok(())
     }
 
@@ -147,7 +152,8 @@ impl Engine {
             version: 1,
         };
         let accepted = Change::AcceptInvitation(Box::new((invitation.id, user.clone())));
-        match self.by_user(&user).configure(accepted).await {
+        let organization = user.organization_id;
+        match self.by_user(&user).configure_within(organization, Limit::Members, accepted).await {
             // Somebody was quicker.
             Err(EngineError::Refused(Refusal::NotFound("invitation"))) => Err(EngineError::NotProven),
             done => done.map(|()| user),

@@ -2,7 +2,8 @@
 
 use super::{
     state::{
-        CalledOff, Place, SESSION_KEPT, State, StoredEvent, View, keys, record::Record, verify::LogCheck,
+        CalledOff, Place, SESSION_KEPT, State, StoredEvent, View, keys, keys::Key, record::Record,
+        verify::LogCheck,
     },
     *,
 };
@@ -16,6 +17,8 @@ const RETAIN_BATCH: usize = 256;
 
 /// Rows looked at in one go when a replay is called off.
 const CANCEL_BATCH: usize = 256;
+/// Keys counted in one go.
+const COUNT_BATCH: usize = 4_096;
 
 /// Rows looked at in one go when verifying.
 const VERIFY_BATCH: usize = 1_024;
@@ -799,7 +802,27 @@ impl<L: Log> Store for Ledger<L> {
         self.read(move |state| state.queue_reports(after, limit)).await
     }
 
-    async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError> {
+    async fn usage(
+        &self,
+        scope: Scope,
+        days: RangeInclusive<Day>,
+        after: Option<(WorkspaceId, Day)>,
+        limit: usize,
+    ) -> Result<Page<UsageRow, (WorkspaceId, Day)>, StoreError> {
+        self.state.write().write_usage();
+        self.read(move |state| state.usage(scope, &days, after, limit)).await
+    }
+
+    async fn held(&self, organization: OrganizationId) -> Result<Held, StoreError> {
+        Ok(Held {
+            workspaces: self.count_under(keys::workspaces_of(organization)).await?,
+            connections: self.count_under(keys::connections_of_organization(organization)).await?,
+            rules: self.count_under(keys::rules_of_organization(organization)).await?,
+            members: self.count_under(keys::users_of(organization)).await?,
+        })
+    }
+
+    async fn retain(&self, fence: Fence, now: Timestamp, keep: &Retention) -> Result<u64, StoreError> {
         let (mut forgotten, mut after) = (0, None);
         let mut from = Some(Vec::new());
         while let Some(key) = from {
@@ -811,7 +834,7 @@ impl<L: Log> Store for Ledger<L> {
             let Some(last) = workspaces.last() else { break };
             after = Some(last.id);
             for workspace in workspaces {
-                let days = workspace.retention_days.unwrap_or(default_days);
+                let days = keep.days(&workspace);
                 forgotten += self.retain_workspace(fence, workspace.id, now, days).await?;
             }
         }
@@ -866,6 +889,21 @@ impl<L: Log> Ledger<L> {
             .unwrap_or_else(|err| Err(StoreError::Damaged(format!("reading the journal failed: {err}"))))
     }
 
+    /// How many keys there are under a prefix. Who writes need not wait for more than a part of it.
+    async fn count_under(&self, prefix: Key) -> Result<u64, StoreError> {
+        let (mut count, mut from) = (0, None);
+        loop {
+            let prefix = prefix.clone();
+            let (more, next) =
+                self.read(move |state| state.count_under(&prefix, from.as_ref(), COUNT_BATCH)).await?;
+            count += more;
+            from = next;
+            if from.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
     async fn retain_workspace(
         &self,
         fence: Fence,
@@ -906,8 +944,11 @@ impl<L: Log> Ledger<L> {
             self.transact(fence, |state| state.configure(&Change::DeleteReplay(replay), None))?;
         }
         let settled = self.log.settled();
-        let unmet =
-            self.read(move |state| state.unmet_rule_versions(id, state.oldest_unrouted(id)?.min(settled)));
+        let unmet = self.read(move |state| {
+            let mut unmet = state.unmet_rule_versions(id, state.oldest_unrouted(id)?.min(settled))?;
+            unmet.extend(state.usage_past_keeping(id, now)?);
+            Ok(unmet)
+        });
         // Nothing is lost by not doing so, and nothing by doing it again, so no record is made.
         for few in unmet.await?.chunks(RETAIN_BATCH) {
             self.transact(fence, |state| {

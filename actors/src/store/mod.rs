@@ -24,17 +24,20 @@ use crate::domain::{
     key::{MachineKey, PublishableKey},
     mapping::DefaultMapping,
     names::{Name, NameKind},
+    plan::Retention,
     replay::{AsOf, Replay, ReplayFilter, ReplayState, Skip},
     routing::RuleVerdict,
     rule::Rule,
     session::{Over, Session},
     timestamp::Timestamp,
+    usage::{Day, UsageRow},
     user::{Invitation, User},
     workspace::{Organization, Workspace},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 /// Rules a workspace may have.
 pub const RULES_PER_WORKSPACE_MAX: usize = 10_000;
@@ -561,6 +564,15 @@ pub struct QueueReport {
     pub oldest: Timestamp,
 }
 
+/// How much an organization has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    pub workspaces: u64,
+    pub connections: u64,
+    pub rules: u64,
+    pub members: u64,
+}
+
 /// What [`Store::verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
@@ -921,10 +933,24 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<QueueReport, (WorkspaceId, ConnectionId)>, StoreError>;
 
-    /// Forgets what workspaces no longer keep: sessions of two days ago, and events that ended before their retention, or `default_days`,
-    /// began. What waits still of an event that was accepted before is called off, with the reason on record,
+    /// What was used on these days, by workspace and day. A page may hold fewer than `limit` and still have a
+    /// next one, where many workspaces used nothing.
+    async fn usage(
+        &self,
+        scope: Scope,
+        days: RangeInclusive<Day>,
+        after: Option<(WorkspaceId, Day)>,
+        limit: usize,
+    ) -> Result<Page<UsageRow, (WorkspaceId, Day)>, StoreError>;
+
+    /// How much an organization has, counted one by one.
+    async fn held(&self, organization: OrganizationId) -> Result<Held, StoreError>;
+
+    /// Forgets what workspaces no longer keep: sessions of two days ago, events that ended before their retention
+    /// began, and usage after [`USAGE_DAYS_KEPT`](crate::domain::usage::USAGE_DAYS_KEPT) days. What waits still of
+    /// an event that was accepted before its retention is called off, with the reason on record,
     /// and kept for as long again. Returns how many events went.
-    async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError>;
+    async fn retain(&self, fence: Fence, now: Timestamp, keep: &Retention) -> Result<u64, StoreError>;
 
     /// Proves the ledger: every accepted event × matched rule is final or scheduled.
     async fn verify(&self) -> Result<Verification, StoreError>;

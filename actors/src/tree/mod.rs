@@ -45,6 +45,7 @@ pub use root::Tree;
 use crate::{
     clock::Clock,
     destinations::Prepared,
+    domain::plan::Retention,
     domain::{connection::Connection, ids::WorkspaceId, retry::RetryPolicy, timestamp::Timestamp},
     store::{Fence, Store},
     transport::Http,
@@ -104,7 +105,7 @@ pub struct Settings {
     /// How long an actor without work stays.
     pub idle_after: Duration,
     /// Days that finished events are kept where a workspace says nothing.
-    pub retention_days: u32,
+    pub retention: Retention,
     /// Days that entries of the audit log are kept.
     pub audit_retention_days: u32,
     /// How often what is past its time is dropped.
@@ -118,7 +119,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(15),
             max_in_flight: 64,
             idle_after: Duration::from_secs(30),
-            retention_days: 30,
+            retention: Retention::of_days(30),
             audit_retention_days: 400,
             retention_every: Duration::from_secs(300),
         }

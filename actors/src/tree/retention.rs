@@ -38,7 +38,7 @@ impl Actor for RetentionActor {
         let day = Duration::from_secs(86_400);
         let audit_until = ctx.clock.now().before(day * ctx.settings.audit_retention_days);
         let audit = ctx.store.forget_audit(ctx.fence, audit_until).await;
-        let forgotten = ctx.store.retain(ctx.fence, ctx.clock.now(), ctx.settings.retention_days).await;
+        let forgotten = ctx.store.retain(ctx.fence, ctx.clock.now(), &ctx.settings.retention).await;
         myself.send_after(ctx.settings.retention_every, || Msg::Tick);
         match audit.and(forgotten) {
             Ok(0) => Ok(()),

@@ -8,6 +8,7 @@ mod drain;
 mod isolation;
 mod notices;
 mod pace;
+mod plans;
 mod recovery;
 mod replays;
 mod restarts;

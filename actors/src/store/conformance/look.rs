@@ -6,7 +6,7 @@ use super::{
     run::{event_filters, rule_filters},
     *,
 };
-use crate::domain::key::publishable_key_hash;
+use crate::domain::{key::publishable_key_hash, usage::USAGE_DAYS_KEPT};
 use std::future::Future;
 
 /// Pages that a list of this suite's may take.
@@ -31,6 +31,7 @@ pub async fn look(store: &dyn Store, model: &Model, limit: usize) {
         let events = model.events(scope, &EventFilter::default()).into_iter();
         assert_eq!(walk(limit, page).await, events.map(with_payload).collect::<Vec<_>>(), "{scope:?}");
     }
+    look_at_usage(store, model, limit).await;
     for (organization, workspace, id) in &model.ever.events {
         look_at_event(store, model, (*organization, *workspace), *id).await;
     }
@@ -132,6 +133,20 @@ async fn look_at_configuration(store: &dyn Store, model: &Model, limit: usize) {
             let page = |after| store.rules(scope, filter.clone(), after, limit);
             assert_eq!(walk(limit, page).await, rules, "{scope:?} {filter:?}");
         }
+    }
+}
+
+/// What was used on the days that are kept, and on some of them.
+async fn look_at_usage(store: &dyn Store, model: &Model, limit: usize) {
+    let today = Day::of(model.now);
+    for days in [today.before(USAGE_DAYS_KEPT)..=today, today.before(9)..=today.before(1), today..=Day(0)] {
+        for scope in scopes(model) {
+            let page = |after| store.usage(scope, days.clone(), after, limit);
+            assert_eq!(walk(limit, page).await, model.usage(scope, &days), "{scope:?} {days:?}");
+        }
+    }
+    for id in model.organizations.keys() {
+        assert_eq!(store.held(*id).await, Ok(model.held(*id)), "{id}");
     }
 }
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::domain::{
     delivery::{ATTEMPTS_KEPT, Attempt, Next, Outcome},
     routing::RuleVerdict,
+    usage::Usage,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -32,6 +33,7 @@ pub struct Model {
     pub names: BTreeMap<(WorkspaceId, NameKind, String), Name>,
     pub paces: BTreeMap<ConnectionId, Pace>,
     pub replays: BTreeMap<ReplayId, Replay>,
+    pub usage: BTreeMap<(WorkspaceId, Day), Usage>,
     pub people: people::People,
     pub events: BTreeMap<EventId, Kept>,
     keys: BTreeMap<(WorkspaceId, String), (EventId, [u8; 32], Timestamp)>,
@@ -97,6 +99,7 @@ impl Default for Model {
             names: BTreeMap::new(),
             paces: BTreeMap::new(),
             replays: BTreeMap::new(),
+            usage: BTreeMap::new(),
             people: people::People::default(),
             events: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -281,6 +284,11 @@ impl Model {
         *self.changes.entry(workspace).or_default() += u64::from(is_so);
     }
 
+    /// What a workspace used on the day of a moment.
+    fn used(&mut self, workspace: WorkspaceId, at: Timestamp) -> &mut Usage {
+        self.usage.entry((workspace, Day::of(at))).or_default()
+    }
+
     /// See [`Store::append_events`].
     pub fn append(&mut self, new: NewEvent) -> Result<Appended, StoreError> {
         let (id, workspace, at) = (new.event.id, new.event.workspace_id, new.event.accepted_at);
@@ -297,6 +305,7 @@ impl Model {
                 _ => drop(self.keys.insert(entry, (id, *fingerprint, at))),
             }
         }
+        self.used(workspace, at).events += 1;
         self.latest = self.latest.max(at);
         self.ever.events.push((new.event.organization_id, workspace, id));
         let kept = Kept {
@@ -327,6 +336,8 @@ impl Model {
                 self.names.entry((event.workspace_id, kind, key.clone())).or_insert(name);
             }
         }
+        let used = self.usage.entry((event.workspace_id, Day::of(at))).or_default();
+        used.deliveries += matched.len() as u64;
         kept.fate = Fate::Routed { at, unmatched };
         for Matched { rule_id, connection_id, destination, action, created_by } in matched {
             let delivery = Delivery {
@@ -384,6 +395,10 @@ impl Model {
     /// See [`Store::record_attempts`].
     pub fn record_attempt(&mut self, attempted: Attempted) {
         let Attempted { delivery_id, event_id, started_at, finished_at, outcome, next, .. } = attempted;
+        let workspace = self.ever.events.iter().find(|(.., id)| *id == event_id).map(|found| found.1);
+        let used = self.used(workspace.expect("it was there once"), finished_at);
+        used.attempts += 1;
+        used.delivered += u64::from(outcome == Outcome::Delivered);
         self.in_flight.remove(&delivery_id);
         self.latest = self.latest.max(finished_at);
         let Some(kept) = self.events.get_mut(&event_id) else { return };

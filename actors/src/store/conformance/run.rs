@@ -551,7 +551,8 @@ impl<S: Subject> Run<S> {
     }
 
     async fn retain(&mut self, default_days: u32) {
-        let answer = self.store().retain(self.fence(), self.model.now, default_days).await;
+        let answer =
+            self.store().retain(self.fence(), self.model.now, &Retention::of_days(default_days)).await;
         assert_eq!(answer, Ok(self.model.retain(self.model.now, default_days)));
         self.is_retained = true;
     }
@@ -593,7 +594,10 @@ impl<S: Subject> Run<S> {
             answers.push(store.record_replayed(fence, step).await.map(drop));
             answers.push(store.cancel_replayed(fence, replay.workspace_id, replay.id, now).await);
         }
-        answers.push(store.retain(fence, later(now, i64::from(u32::MAX)), 1).await.map(drop));
+        answers.push(store.forget_audit(fence, later(now, i64::from(u32::MAX))).await);
+        answers.push(
+            store.retain(fence, later(now, i64::from(u32::MAX)), &Retention::of_days(1)).await.map(drop),
+        );
         for answer in answers {
             assert_eq!(answer, Err(StoreError::Fenced));
         }

@@ -12,6 +12,7 @@ impl<V: View> State<V> {
     }
 
     pub(super) fn apply(&mut self, record: Record, place: Place) -> Result<(), StoreError> {
+        let counted = usage::counts(&record);
         match record {
             Record::Opened { epoch } => {
                 self.fence = Fence(epoch);
@@ -68,7 +69,9 @@ impl<V: View> State<V> {
                 self.apply(*record, place)?;
                 self.save_audit(&decode_json(entry.as_bytes())?, place.sequence);
             }
+            Record::Used(rows) => self.apply_usage(rows),
         }
+        self.gather(counted);
         Ok(())
     }
 

@@ -46,6 +46,7 @@
 //! | `B` | workspace, replay | nothing: the list |
 //! | `Y` | replay | nothing: those under way |
 //! | `Z` | replay | how many deliveries it made, and where they stand |
+//! | `U` | workspace, day | what was used |
 //! | `x` | workspace, hash of idempotency key | event, fingerprint, time |
 //! | `X` | time, workspace, hash | nothing: what to forget first |
 
@@ -59,6 +60,7 @@ use crate::{
         },
         names::NameKind,
         timestamp::Timestamp,
+        usage::Day,
     },
     store::DueEntry,
 };
@@ -321,6 +323,16 @@ pub fn put_off(workspace: WorkspaceId, connection: ConnectionId, made: Timestamp
 /// The time in a key of a queue, or of what was [`put_off`].
 pub fn time_of(key: &[u8]) -> Timestamp {
     due_entry(key, &[]).due
+}
+pub fn usage_of(workspace: WorkspaceId) -> Key {
+    key(b'U', &[workspace.as_bytes()])
+}
+pub fn usage(workspace: WorkspaceId, day: Day) -> Key {
+    key(b'U', &[workspace.as_bytes(), &day.0.to_be_bytes()])
+}
+/// The day in a key of [`usage`].
+pub fn day_at_end(key: &[u8]) -> Day {
+    Day(key.last_chunk().copied().map_or(0, u32::from_be_bytes))
 }
 pub fn idempotency(workspace: WorkspaceId, text: &str) -> Key {
     key(b'x', &[workspace.as_bytes(), &short_hash(text)])

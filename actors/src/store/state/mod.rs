@@ -18,6 +18,7 @@ mod queue;
 pub mod record;
 mod replays;
 mod retention;
+pub mod usage;
 mod users;
 pub mod verify;
 
@@ -137,6 +138,7 @@ pub struct State<V> {
     latest: Timestamp,
     claims: Claims,
     registered: Registered,
+    gathered: usage::Gathered,
     /// Encoded records that are applied and not yet on their way to the log.
     outbox: Vec<Vec<u8>>,
     outbox_bytes: usize,
@@ -161,6 +163,7 @@ impl<V: View> State<V> {
             latest: Timestamp(0),
             claims: Claims::default(),
             registered: Registered::default(),
+            gathered: usage::Gathered::new(),
             outbox: Vec::new(),
             outbox_bytes: 0,
         }
@@ -262,6 +265,7 @@ impl<V: View> State<V> {
 
     /// Lets an event in that is on disk.
     pub fn admit(&mut self, new: &NewEvent, place: Place) {
+        self.count_event(&new.event);
         self.apply_accepted(new, place, place.sequence);
     }
 

@@ -10,6 +10,7 @@ use crate::{
         replay::ReplayOf,
         routing::{MATCHES_MAX, RuleVerdict},
         timestamp::Timestamp,
+        usage::UsageRow,
     },
     store::{Again, Attempted, Change, NewEvent, PAYLOAD_BYTES_MAX, Pace, Routed, StoreError},
 };
@@ -79,6 +80,8 @@ pub enum Record {
         entry: String,
         record: Box<Record>,
     },
+    /// What workspaces used in a day by now, all told, whatever was counted before.
+    Used(Vec<UsageRow>),
     /// How far a replay is, a [`Replay`](crate::domain::replay::Replay) as JSON, and what that queued.
     Replayed {
         replay: String,

@@ -13,18 +13,20 @@ use actors::{
         key::{MachineKey, PublishableKey},
         mapping::DefaultMapping,
         names::{Name, NameKind},
+        plan::Retention,
         replay::{AsOf, Replay, ReplayFilter},
         rule::Rule,
         session::Session,
         timestamp::Timestamp,
+        usage::{Day, UsageRow},
         user::{Invitation, User},
         workspace::{Organization, Workspace},
     },
     store::{
         Appended, Attempted, Begun, Change, DueEntry, DuePage, EventDetails, EventFilter, EventSummary,
-        Fence, NewEvent, Pace, Page, QueueReport, ReplayPage, ReplayStep, ReplayView, Routed, RuleFilter,
-        RulesAsOf, Scope, SessionFilter, Store, StoreError, Unavailable, UnfinishedWorkspace, UnroutedPage,
-        Verification,
+        Fence, Held, NewEvent, Pace, Page, QueueReport, ReplayPage, ReplayStep, ReplayView, Routed,
+        RuleFilter, RulesAsOf, Scope, SessionFilter, Store, StoreError, Unavailable, UnfinishedWorkspace,
+        UnroutedPage, Verification,
     },
 };
 use async_trait::async_trait;
@@ -32,6 +34,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
+    ops::RangeInclusive,
     sync::Arc,
 };
 use tokio::sync::watch;
@@ -188,7 +191,9 @@ gated! {
     record_replayed(fence: Fence, step: ReplayStep) -> Replay;
     cancel_replayed(fence: Fence, workspace: WorkspaceId, replay: ReplayId, at: Timestamp) -> ();
     queue_reports(after: Option<(WorkspaceId, ConnectionId)>, limit: usize) -> Page<QueueReport, (WorkspaceId, ConnectionId)>;
-    retain(fence: Fence, now: Timestamp, default_days: u32) -> u64;
+    usage(scope: Scope, days: RangeInclusive<Day>, after: Option<(WorkspaceId, Day)>, limit: usize) -> Page<UsageRow, (WorkspaceId, Day)>;
+    held(organization: OrganizationId) -> Held;
+    retain(fence: Fence, now: Timestamp, keep: &Retention) -> u64;
     verify() -> Verification;
     close() -> ();
 }

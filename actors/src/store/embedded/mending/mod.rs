@@ -4,6 +4,7 @@ mod audit;
 mod full_disk;
 mod index;
 mod reclaim;
+mod usage;
 
 pub use full_disk::SmallDisk;
 
