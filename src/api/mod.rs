@@ -21,6 +21,7 @@ mod names;
 mod ops;
 mod organization;
 mod page;
+mod replays;
 mod rules;
 mod search;
 mod sessions;
@@ -143,6 +144,14 @@ fn routes() -> Router<App> {
             "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",
             ask(Payload, Events, get(history::response_details)),
         )
+        .route("/replays", each([
+            ask(Read,     Workspaces,   get(replays::list)),
+            ask(Write,    Workspaces,   post(replays::create)),
+        ]))
+        .route("/replays/{replay}", each([
+            ask(Read,     Workspaces,   get(replays::get)),
+            ask(Write,    Workspaces,   patch(replays::patch)),
+        ]))
         .route("/usage",                      ask(Read, Workspaces, get(usage::list)))
         .route("/workspaces/{workspace}/usage", ask(Read, Workspaces, get(usage::list_of_workspace)))
         .route("/plan",                       ask(Read, Organization, get(usage::plan)))

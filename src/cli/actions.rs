@@ -58,6 +58,8 @@ pub struct Flag {
 pub enum Kind {
     Text,
     Number,
+    /// With a fraction, if need be.
+    Decimal,
     /// `true` or `false`.
     Boolean,
     /// Nothing: it is true by being there.
@@ -115,6 +117,21 @@ const FIND: &[Flag] = &[
     query("connection",   Text,  "Only with a delivery to this connection"),
     query("outcome",      Text,  "Only with a delivery whose last try ended so, as timeout"),
     flag("payload", Pairs, To::Query("payload."), "Only whose payload says so, as user.email=ada@example.com"),
+];
+#[rustfmt::skip]
+const REPLAY: &[Flag] = &[
+    body("filter",       Json,                                    "Which deliveries; or by the flags for each of its members"),
+    flag("from",         Text,   To::Body("filter.from"),         "Only events accepted then or later"),
+    flag("to",           Text,   To::Body("filter.to"),           "Only events accepted before then"),
+    flag("event_id",     Text,   To::Body("filter.event_id"),     "Only this event"),
+    flag("event",        Text,   To::Body("filter.event"),        "Only events of this name"),
+    flag("connection",   Text,   To::Body("filter.connection"),   "Only deliveries to this connection"),
+    flag("rule",         Text,   To::Body("filter.rule"),         "Only deliveries of this rule"),
+    flag("status",       Text,   To::Body("filter.status"),       "Only deliveries that are completed, failed or canceled"),
+    flag("outcome_code", Text,   To::Body("filter.outcome_code"), "Only deliveries that ended so, as timeout"),
+    flag("dry_run",      Switch, To::Body("dry_run"),             "Only count them"),
+    body("as_of",        Text,                                    "By the rules of `then` or `now` [default: then]"),
+    body("rate_per_second", Decimal,                              "Deliveries a second"),
 ];
 #[rustfmt::skip]
 const WORKSPACE: &[Flag] = &[
@@ -203,6 +220,7 @@ pub const INSIDE: &[(&str, &[&str])] = &[
 ];
 const USERS: &[&str] = &["id", "email", "name", "role", "payloads", "disabled", "last_sign_in_at"];
 const INVITATIONS: &[&str] = &["id", "email", "role", "created_by", "expires_at"];
+const REPLAYS: &[&str] = &["id", "state", "matched", "queued", "completed", "failed", "created_at"];
 const USAGE: &[&str] = &["workspace", "day", "events", "deliveries", "attempts", "delivered"];
 const AUDIT: &[&str] = &[
     "created_at",
@@ -234,6 +252,7 @@ pub const NOUNS: &[(&str, &str)] = &[
     ("connection",  "Connections: a customer's accounts at the services events go to"),
     ("rule",        "Rules: which events go to which connection, to do what"),
     ("event",       "Events, and what became of them"),
+    ("replay",      "Past deliveries, done again"),
     ("event-type",  "The event names a workspace knows"),
     ("resource",    "The resources a workspace knows"),
     ("integration", "The services that can be connected"),
@@ -332,6 +351,12 @@ pub const ACTIONS: &[Action] = &[
     row("invitation",  "create",      Post,   "/invitations",                               "Invite somebody; the link is shown once",
         &[&[body("email", Text, "Their e-mail address"), body("role", Text, "What they will be: member, admin or owner")]], &[]),
     row("invitation",  "delete",      Delete, "/invitations/{invitation}",                  "Take one back", &[], &[]),
+    row("replay",      "list",        List,   "/replays",                                   "List a workspace's", &[&[flag("workspace", Text, To::Query("workspace_id"), "The workspace")]], REPLAYS),
+    row("replay",      "get",         Get,    "/replays/{replay}",                          "Show how far one is", &[], &[]),
+    row("replay",      "create",      Post,   "/replays",                                   "Do past deliveries again, or count them first", &[IN_WORKSPACE, REPLAY], &[]),
+    row("replay",      "update",      Patch,  "/replays/{replay}",                          "Pause, resume or cancel one, or change its rate",
+        &[&[body("state", Text, "running, paused or canceled"), body("rate_per_second", Decimal, "Deliveries a second")]], &[]),
+
     row("usage",       "",            List,   "[/workspaces/{workspace}]/usage",            "List what was used, by workspace and day", &[DAYS], USAGE),
     row("plan",        "",            Get,    "/plan",                                      "Show what the plan allows, and how much of it is used", &[], &[]),
     row("audit",       "",            List,   "/audit",                                     "List who changed what, newest first",

@@ -29,6 +29,7 @@ mod noise;
 mod operational;
 mod payloads;
 mod rate;
+mod replays;
 mod retry_cancel;
 mod routes;
 mod routing;

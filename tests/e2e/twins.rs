@@ -215,6 +215,20 @@ async fn every_action_does_on_the_command_line_what_it_does_over_http() {
     let audited = ask(&["audit", "--subject", &user]).await;
     assert!(audited["count"].as_u64().is_some_and(|count| count > 1), "{audited}");
 
+    let replay = [&["replay", "create", "--event", "a.b", "--json"][..], &there].concat();
+    let counted = run(&[&replay[..], &["--dry-run"]].concat(), "").await.json();
+    assert_eq!(counted["matched"], 1, "{counted}");
+    let slowly = [&replay[..], &["--rate-per-second", "0.01"]].concat();
+    let replayed = text(&run(&slowly, "").await.json()["replay"]["id"]);
+    assert_eq!(
+        run(&["replay", "get", &replayed, "--json"], "").await.json()["replay"]["id"],
+        replayed.as_str()
+    );
+    let listed = [&["replay", "list", "--json"][..], &there].concat();
+    assert_eq!(run(&listed, "").await.json()["count"], 1);
+    let ended = run(&["replay", "update", &replayed, "--state", "canceled"], "").await;
+    assert!(ended.code == 0 || ended.err.contains("finished"), "it may be over: {}", ended.err);
+
     // For a person, before all is gone.
     #[rustfmt::skip]
     let people = [

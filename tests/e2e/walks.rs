@@ -358,8 +358,9 @@ fn attempts() {
 }
 
 /// Lists of the API that are not walked here, and why.
-const UNWALKED: [(&str, &str); 3] = [
+const UNWALKED: [(&str, &str); 4] = [
     ("Integrations", "nothing is written to it while the server runs"),
+    ("Replays", "each takes the workspace's past with it; `replays` walks it"),
     ("Users", "each costs a hash of a password; they are listed as invitations are"),
     ("Usage", "it is in the order of workspaces and days; `usage` walks it"),
 ];

@@ -363,6 +363,13 @@ fn live_in(
                 }
                 continue;
             }
+            Record::Replayed { replay, .. } => {
+                if let Some(change) = state.still_replays(&replay, sequence)? {
+                    live.bytes += change.len() as u64;
+                    live.changes.push((change, sequence));
+                }
+                continue;
+            }
             Record::Opened { epoch } => {
                 live.opened |= epoch == fence.0;
                 continue;
