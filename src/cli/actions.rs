@@ -171,6 +171,12 @@ const SESSION: &[Flag] = &[
     body("scopes",        Texts,   "What else its user may do: events.payload:read"),
 ];
 
+#[rustfmt::skip]
+const DAYS: &[Flag] = &[
+    query("from",         Text,    "The first day, as 2026-03-01 [default: the first of the month]"),
+    query("to",           Text,    "The last day [default: today]"),
+];
+
 const WORKSPACES: &[&str] = &["id", "name", "description", "created_at"];
 const CONNECTIONS: &[&str] = &["id", "type", "name", "workspace", "active", "paused", "inactive_reason"];
 const RULES: &[&str] = &["id", "event", "resource", "resource_id", "connection", "metadata.action", "active"];
@@ -197,6 +203,7 @@ pub const INSIDE: &[(&str, &[&str])] = &[
 ];
 const USERS: &[&str] = &["id", "email", "name", "role", "payloads", "disabled", "last_sign_in_at"];
 const INVITATIONS: &[&str] = &["id", "email", "role", "created_by", "expires_at"];
+const USAGE: &[&str] = &["workspace", "day", "events", "deliveries", "attempts", "delivered"];
 const AUDIT: &[&str] = &[
     "created_at",
     "actor.type",
@@ -236,6 +243,8 @@ pub const NOUNS: &[(&str, &str)] = &[
     ("user",        "People who may sign in"),
     ("invitation",  "Invitations of people who have not signed in yet"),
     ("audit",       "Who changed what, newest first"),
+    ("usage",       "What was used, by workspace and day"),
+    ("plan",        "What the plan allows, and how much of it is used"),
 ];
 
 #[rustfmt::skip]
@@ -323,6 +332,8 @@ pub const ACTIONS: &[Action] = &[
     row("invitation",  "create",      Post,   "/invitations",                               "Invite somebody; the link is shown once",
         &[&[body("email", Text, "Their e-mail address"), body("role", Text, "What they will be: member, admin or owner")]], &[]),
     row("invitation",  "delete",      Delete, "/invitations/{invitation}",                  "Take one back", &[], &[]),
+    row("usage",       "",            List,   "[/workspaces/{workspace}]/usage",            "List what was used, by workspace and day", &[DAYS], USAGE),
+    row("plan",        "",            Get,    "/plan",                                      "Show what the plan allows, and how much of it is used", &[], &[]),
     row("audit",       "",            List,   "/audit",                                     "List who changed what, newest first",
         &[&[query("workspace", Text, "Only in this workspace"), query("actor", Text, "Only by them, by their id"),
             query("action", Text, "Only this action"), query("subject", Text, "Only of this, by its id"),

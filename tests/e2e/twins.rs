@@ -204,6 +204,14 @@ async fn every_action_does_on_the_command_line_what_it_does_over_http() {
     assert_eq!(ask(&["invitation", "list"]).await["count"], 1);
     ask(&["invitation", "delete", &text(&invited["invitation"]["id"])]).await;
     ask(&["user", "delete", &user]).await;
+    let used = ask(&[&["usage", "--from", "2020-01-01"][..], &there].concat()).await;
+    assert_eq!(
+        ask(&["usage", "--from", "2020-01-01"]).await["records"],
+        used["records"],
+        "the other sent nothing"
+    );
+    assert!(used["records"][0]["events"].as_u64().is_some_and(|events| events > 1), "{used}");
+    assert_eq!(ask(&["plan"]).await["limits"]["workspaces"]["used"], 2);
     let audited = ask(&["audit", "--subject", &user]).await;
     assert!(audited["count"].as_u64().is_some_and(|count| count > 1), "{audited}");
 
@@ -223,6 +231,8 @@ async fn every_action_does_on_the_command_line_what_it_does_over_http() {
         (&["integration", "list"],              "webhook"),
         (&["key", "list"],                      "access_key"),
         (&["audit"],                            "actor.id"),
+        (&["usage", "--from", "2020-01-01"],    "delivered"),
+        (&["plan"],                             "limits.rules.used"),
     ];
     for (words, expected) in people {
         let ended = run(words, "").await;

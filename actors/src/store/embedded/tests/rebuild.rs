@@ -95,9 +95,12 @@ async fn an_index_built_from_nothing_is_the_same_key_for_key() {
 async fn what_was_deleted_stays_so_when_its_creation_is_gone_from_the_journal() {
     let mut run = Run::new(Embedded::new());
     run.furnish().await;
-    run.take(append(FILLING_BYTES)).await;
+    // What is configured and its audit log fill more than half of the first segments.
+    for event in 0..3 {
+        run.take(append(FILLING_BYTES)).await;
+        run.take(Step::Cancel { event, delivery: None, is_foreign: false }).await;
+    }
     for step in [
-        Step::Cancel { event: 0, delivery: None, is_foreign: false },
         Step::Pace { connection: 0, paused_ms: Some(5_000) },
         Step::SaveCatalog { connection: 0, fields: 2, is_stale: false },
         Step::SaveMapping { connection: 0, is_elsewhere: false, is_stale: false },
