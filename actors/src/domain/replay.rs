@@ -365,12 +365,15 @@ mod tests {
         }
     }
 
+    /// Rule, number and status of each.
+    type Made = [(u128, u32, Status)];
+
     /// I2: an event counts what stands of each rule, and nothing twice.
     #[test]
     fn an_event_counts_the_newest_delivery_of_each_rule_that_was_not_called_off() {
         use Status::{Canceled, Completed, Failed, Pending};
         #[rustfmt::skip]
-        let cases: [(_, &[(u128, u32, Status)], _, _); 8] = [
+        let cases: [(_, &Made, _, _); 8] = [
             // why                                  rule, number, status                                        standing           the event is
             ("never replayed",                      &[(1, 0, Failed), (2, 0, Completed)],                       vec![0, 0],        Failed),
             ("a replay takes its first's place",    &[(1, 0, Failed), (1, 1, Completed), (2, 0, Completed)],    vec![1, 0],        Completed),

@@ -20,7 +20,7 @@ use crate::{
 use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
@@ -358,11 +358,13 @@ async fn judge(ctx: &Context, replay: &Replay, found: Vec<ReplayFound>) -> Resul
         }
         let mut matched = None;
         if replay.as_of == AsOf::Now {
-            if !rules.contains_key(&one.rule_id) {
-                let rule = ctx.store.rule(scope, one.rule_id).await?;
-                rules.insert(one.rule_id, rule.map(|rule| Arc::new(RuleSet::compile(vec![rule]))));
-            }
-            let rule = rules.get(&one.rule_id).cloned().flatten();
+            let rule = match rules.entry(one.rule_id) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(unknown) => {
+                    let rule = ctx.store.rule(scope, one.rule_id).await?;
+                    unknown.insert(rule.map(|rule| Arc::new(RuleSet::compile(vec![rule])))).clone()
+                }
+            };
             match as_it_is_now(ctx, scope, rule, &one.event).await? {
                 Ok(now) => {
                     bytes += now.bytes();

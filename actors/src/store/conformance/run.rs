@@ -88,7 +88,7 @@ impl<S: Subject> Run<S> {
                 self.create_replay(workspace, filter, is_now).await;
             }
             Step::TellReplay { replay, to, is_stale } => self.tell_replay(replay, to, is_stale).await,
-            Step::StepReplay { replay, limit, disturbed } => {
+            Step::ReplayPage { replay, limit, disturbed } => {
                 self.step_replay(replay, limit, disturbed).await;
             }
             Step::CancelReplayed { replay } => self.cancel_replayed(replay).await,

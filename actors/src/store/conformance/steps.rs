@@ -42,7 +42,7 @@ pub enum Step {
     CreateReplay { workspace: Nth, filter: u8, is_now: bool },
     TellReplay { replay: Nth, to: u8, is_stale: bool },
     /// The next page of a replay, while one of its deliveries changes.
-    StepReplay { replay: Nth, limit: usize, disturbed: Option<Nth> },
+    ReplayPage { replay: Nth, limit: usize, disturbed: Option<Nth> },
     CancelReplayed { replay: Nth },
     Append(Vec<Sent>),
     /// As the tree does it: the oldest unrouted events meet the rules of their time.
@@ -140,7 +140,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (nth(), 0..5_u8, rarely())
             .prop_map(|(replay, to, is_stale)| TellReplay { replay, to, is_stale }),
         6 => (nth(), 1..5_usize, prop::option::weighted(0.4, nth()))
-            .prop_map(|(replay, limit, disturbed)| StepReplay { replay, limit, disturbed }),
+            .prop_map(|(replay, limit, disturbed)| ReplayPage { replay, limit, disturbed }),
         1 => nth().prop_map(|replay| CancelReplayed { replay }),
         1 => (nth(), 1..4_usize).prop_map(|(connection, limit)| CancelQueued { connection, limit }),
         1 => (nth(), prop::option::of(1..9_000_i64))

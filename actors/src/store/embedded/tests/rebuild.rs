@@ -217,7 +217,7 @@ async fn what_was_replayed_is_carried_with_what_it_is_a_replay_of() {
         begin(2),
         record(Came::GivenUp),
         Step::CreateReplay { workspace: 0, filter: 0, is_now: false },
-        Step::StepReplay { replay: 0, limit: 9, disturbed: None },
+        Step::ReplayPage { replay: 0, limit: 9, disturbed: None },
     ] {
         run.take(step).await;
     }
