@@ -14,6 +14,7 @@ mod notices;
 mod options;
 mod passwords;
 mod plans;
+mod replays;
 mod rules;
 mod search;
 mod seen_through;
@@ -31,6 +32,7 @@ pub use self::{
     notices::OperationalWebhook,
     options::{DeliveryDefaults, Options, Seams},
     plans::PlanView,
+    replays::{NewReplay, ReplayCount, ReplayPatch},
     rules::{NewRule, RulePatch},
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
     sessions::{Minted, NewSession},
@@ -42,7 +44,7 @@ pub use crate::destinations::{live::Item, spec};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
     Appended, DeliveryFilter, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page,
-    Refusal, RuleFilter, Scope, SessionFilter, StoreError, Unavailable, Verification,
+    Refusal, ReplayView, RuleFilter, Scope, SessionFilter, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{

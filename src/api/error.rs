@@ -196,6 +196,8 @@ impl From<Refusal> for ApiError {
             | Refusal::SessionOver(_)
             | Refusal::LastOwner
             | Refusal::IdempotencyMismatch
+            | Refusal::Replayed
+            | Refusal::ReplayIs(..)
             | Refusal::Final(_) => StatusCode::CONFLICT,
         };
         Self::new(status, refusal.to_string())

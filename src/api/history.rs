@@ -12,7 +12,7 @@ use actors::{
     domain::{
         delivery::{Attempt, Delivery, Outcome, ResponseDetails},
         event::{Event, Status},
-        ids::{AttemptId, ConnectionId, DeliveryId, EventId, RuleId, WorkspaceId},
+        ids::{AttemptId, ConnectionId, DeliveryId, EventId, ReplayId, RuleId, WorkspaceId},
         routing::RuleVerdict,
         timestamp::Timestamp,
     },
@@ -127,6 +127,11 @@ pub(super) struct RuleEventJson {
     next_attempt_at: Option<Timestamp>,
     created_by: String,
     created_at: Timestamp,
+    /// The first delivery of the event by the rule, if this is a later one, and what made it. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<DeliveryId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_id: Option<ReplayId>,
 }
 
 impl RuleEventJson {
@@ -151,6 +156,8 @@ impl RuleEventJson {
             next_attempt_at: waits.then_some(delivery.due),
             created_by: delivery.created_by.clone(),
             created_at: delivery.created_at,
+            replay_of: delivery.replay.map(|of| of.first),
+            replay_id: delivery.replay.map(|of| of.replay),
         }
     }
 }
@@ -339,11 +346,16 @@ const fn scope_of(found: &EventDetails) -> Scope {
     Scope::Workspace(found.summary.event.workspace_id)
 }
 
-/// The delivery that `rule` names, by the rule's id or by its own.
+/// The delivery that `rule` names, by the rule's id the one that stands for it, or any by its own.
 fn delivery_of(details: &EventDetails, rule: Uuid) -> Result<&Delivery, ApiError> {
     let (rule, id) = (RuleId::from_uuid(rule), DeliveryId::from_bytes(*rule.as_bytes()));
     let found = details.deliveries.iter().find(|delivery| delivery.rule_id == rule || delivery.id == id);
     found.ok_or_else(|| ApiError::not_found("rule"))
+}
+
+/// A delivery by its own id, where the engine asks for its rule: that is one of several, where it was replayed.
+const fn named(delivery: &Delivery) -> RuleId {
+    RuleId::from_bytes(*delivery.id.as_bytes())
 }
 
 pub(super) async fn retry(
@@ -355,7 +367,7 @@ pub(super) async fn retry(
         return Err(ApiError::too_many_requests("the organization asks for too many retries", seconds));
     }
     let found = details(&app, &caller, event).await?;
-    let rule = delivery_of(&found, rule)?.rule_id;
+    let rule = named(delivery_of(&found, rule)?);
     let delivery = caller.engine(&app).retry(scope_of(&found), found.summary.event.id, rule).await?;
     Ok(respond(StatusCode::OK, &RuleEventJson::new(&found.summary.event, &delivery)))
 }
@@ -366,9 +378,9 @@ pub(super) async fn cancel_rule(
     Ids([event, rule]): Ids<2>,
 ) -> Result<Response, ApiError> {
     let found = details(&app, &caller, event).await?;
-    let rule_id = delivery_of(&found, rule)?.rule_id;
-    let after = caller.engine(&app).cancel(scope_of(&found), found.summary.event.id, Some(rule_id)).await?;
-    let delivery = delivery_of(&after, rule)?;
+    let only = named(delivery_of(&found, rule)?);
+    let after = caller.engine(&app).cancel(scope_of(&found), found.summary.event.id, Some(only)).await?;
+    let delivery = delivery_of(&after, Uuid::from_bytes(*only.as_bytes()))?;
     Ok(respond(StatusCode::OK, &RuleEventJson::new(&after.summary.event, delivery)))
 }
 
@@ -391,7 +403,7 @@ async fn attempts_of(
     rule: Uuid,
 ) -> Result<(Delivery, Vec<(AttemptId, Attempt)>), ApiError> {
     let found = details(app, caller, event).await?;
-    let rule = delivery_of(&found, rule)?.rule_id;
+    let rule = named(delivery_of(&found, rule)?);
     let attempts = app.engine.attempts(scope_of(&found), found.summary.event.id, rule).await?;
     attempts.ok_or_else(|| ApiError::not_found("rule"))
 }

@@ -22,6 +22,7 @@ pub mod openapi;
 mod ops;
 mod organization;
 mod page;
+mod replays;
 mod rules;
 mod search;
 mod sessions;
@@ -144,6 +145,14 @@ fn routes() -> Router<App> {
             "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",
             ask(Payload, Events, get(history::response_details)),
         )
+        .route("/replays", each([
+            ask(Read,     Workspaces,   get(replays::list)),
+            ask(Write,    Workspaces,   post(replays::create)),
+        ]))
+        .route("/replays/{replay}", each([
+            ask(Read,     Workspaces,   get(replays::get)),
+            ask(Write,    Workspaces,   patch(replays::patch)),
+        ]))
         .route("/usage",                      ask(Read, Workspaces, get(usage::list)))
         .route("/workspaces/{workspace}/usage", ask(Read, Workspaces, get(usage::list_of_workspace)))
         .route("/plan",                       ask(Read, Organization, get(usage::plan)))

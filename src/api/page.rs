@@ -43,6 +43,7 @@ pub enum List {
     Invitations,
     Audit,
     Usage,
+    Replays,
 }
 
 /// The query string. What nobody asks for is ignored; of a name that comes twice the first counts.

@@ -90,7 +90,7 @@ impl Asker {
 
     /// Keeps the ids of what an answer says was made.
     fn keep(&self, answer: &Answer) {
-        let made = ["workspace", "connection", "rule", "event"];
+        let made = ["workspace", "connection", "rule", "event", "replay", "invitation"];
         let mut found: Vec<(&str, &Value)> =
             made.iter().map(|kind| (*kind, &answer.body[kind]["id"])).collect();
         found.push(("session", &answer.body["session_id"]));

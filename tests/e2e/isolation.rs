@@ -45,7 +45,7 @@ const PAYLOAD: Of = Some(('e', 'p'));
 /// Every route there is, whom it answers, and what it asks of a session. A new one fails
 /// [`the_list_is_complete`] until it is here, and so is asked by strangers and by every kind of session.
 #[rustfmt::skip]
-pub const ROUTES: [(&str, &str, For, Of); 75] = [
+pub const ROUTES: [(&str, &str, For, Of); 79] = [
     ("GET",      "/workspaces",                                                       Machine,  NONE),
     ("POST",     "/workspaces",                                                       Machine,  NONE),
     ("GET",      "/workspaces/{workspace}",                                           Machine,  NONE),
@@ -93,6 +93,10 @@ pub const ROUTES: [(&str, &str, For, Of); 75] = [
     ("GET",      "/events/{event}/rules/{rule}/attempts",                             Machine,  EVENTS_READ),
     ("GET",      "/events/{event}/rules/{rule}/attempts/{attempt}",                   Machine,  EVENTS_READ),
     ("GET",      "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",  Machine,  PAYLOAD),
+    ("GET",      "/replays",                                                          Machine,  NONE),
+    ("POST",     "/replays",                                                          Machine,  NONE),
+    ("GET",      "/replays/{replay}",                                                 Machine,  NONE),
+    ("PATCH",    "/replays/{replay}",                                                 Machine,  NONE),
     ("GET",      "/sessions",                                                         Machine,  NONE),
     ("POST",     "/sessions",                                                         Machine,  NONE),
     ("DELETE",   "/sessions/{session}",                                               Machine,  NONE),
@@ -189,9 +193,15 @@ impl World {
         let minted = weft.post("/sessions", json!({ "workspace_id": weft.workspace })).await;
         let session = text(&minted.answered(200, "a session")["session_id"]);
         let made = weft.post("/keys", json!({ "name": "second" })).await.answered(201, "a key");
+        // Of nothing, so that nothing comes of it.
+        let filter = json!({ "event": "nobody sends this" });
+        let replay = weft.post("/replays", json!({ "workspace": weft.workspace, "filter": filter })).await;
+        let replay = text(&replay.answered(201, "a replay")["replay"]["id"]);
+        weft.replay_over(&replay).await;
         let user = weft.user("owner").await;
         let invitation = weft.invite("somebody@example.com", "member").await;
         let ids = BTreeMap::from([
+            ("replay", replay),
             ("user", user.id),
             ("invitation", text(&invitation["invitation"]["id"])),
             ("session", session),
@@ -223,7 +233,8 @@ impl World {
         } else {
             "/api/v1"
         };
-        let query = if template == "/sessions" { "?workspace_id={workspace}" } else { "" };
+        let query =
+            if ["/sessions", "/replays"].contains(&template) { "?workspace_id={workspace}" } else { "" };
         ids.iter().fold(format!("{below}{template}{query}"), |path, (name, id)| {
             path.replace(&format!("{{{name}}}"), id)
         })
@@ -250,6 +261,8 @@ impl World {
             ("POST", "/rules") => {
                 json!({ "workspace": workspace, "connection": connection, "event": "*", "metadata": { "action": "send_webhook" } })
             }
+            ("POST", "/replays") => json!({ "workspace": workspace, "filter": {} }),
+            ("PATCH", "/replays/{replay}") => json!({ "rate_per_second": 1 }),
             ("POST", "/sessions") => json!({ "workspace_id": workspace }),
             ("POST", "/keys") | ("PUT", "/organization") => json!({ "name": "Stolen" }),
             ("PATCH", "/users/{user}") => json!({ "role": "owner" }),
@@ -425,7 +438,7 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                 ("GET", "/usage") => {
                     assert_eq!((foreign.status, &foreign.body["records"]), (200, &json!([])), "{why}");
                 }
-                ("GET", "/sessions") => foreign.refused(404, "workspace not found", &why),
+                ("GET", "/sessions" | "/replays") => foreign.refused(404, "workspace not found", &why),
                 // The same for everybody: what this server can connect to.
                 ("GET", "/integrations") => assert_eq!(foreign.status, 200, "{why}"),
                 ("GET", _) => {

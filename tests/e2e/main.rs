@@ -31,6 +31,7 @@ mod openapi;
 mod operational;
 mod payloads;
 mod rate;
+mod replays;
 mod retry_cancel;
 mod routes;
 mod routing;

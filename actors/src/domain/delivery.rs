@@ -3,6 +3,7 @@
 use super::{
     event::Status,
     ids::{ConnectionId, DeliveryId, EventId, RuleId, WorkspaceId},
+    replay::ReplayOf,
     retry::RetryPolicy,
     timestamp::Timestamp,
 };
@@ -101,7 +102,7 @@ pub struct Attempt {
     pub response_at: Option<u64>,
 }
 
-/// One event × one rule.
+/// One event × one rule, or that done again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     pub id: DeliveryId,
@@ -128,6 +129,9 @@ pub struct Delivery {
     pub last_error: Option<String>,
     /// The newest [`ATTEMPTS_KEPT`], oldest first.
     pub attempts: Vec<Attempt>,
+    /// Where it comes from, if it is not the first. The store keeps it beside the rest.
+    #[serde(skip)]
+    pub replay: Option<ReplayOf>,
 }
 
 /// What an attempt leads to.
@@ -223,6 +227,7 @@ mod tests {
             completed_at: None,
             last_error: None,
             attempts,
+            replay: None,
         }
     }
 

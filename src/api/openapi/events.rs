@@ -8,6 +8,7 @@ use crate::api::{
     events::{Bulk, Created},
     history::{AttemptJson, EventJson, EventPayloadJson, ResponseJson, RuleEventJson},
     page::{Envelope, HISTORY},
+    replays::{self, ReplayJson},
 };
 use actors::domain::{
     access::{Permission::*, Subject::*},
@@ -147,6 +148,29 @@ pub fn tags() -> Vec<Tag> {
         .asks(Payload, Events)
         .answers::<ResponseJson>(200, "As much as was kept."),
     ];
+    let replays = vec![
+        Op::get("/api/v1/replays", "listReplays", "List replays of a workspace")
+            .asks(Read, Workspaces)
+            .required_query("workspace_id", of::<Uuid>, "The workspace.")
+            .paged(HISTORY)
+            .answers::<Envelope<ReplayJson>>(200, "Newest first.")
+            .errors([404]),
+        Op::post("/api/v1/replays", "createReplay", "Do past deliveries again")
+            .about("All that pass the filter, at a rate of their own and below what is live. `filter` refuses members it does not know.")
+            .asks(Write, Workspaces)
+            .takes::<replays::Form>()
+            .answers::<replays::CountJson>(200, "What it would find, where `dry_run` asks only for that.")
+            .answers::<replays::Enveloped>(201, "It is under way.")
+            .errors([404, 409, 422]),
+        Op::get("/api/v1/replays/{replay}", "getReplay", "Read how far a replay is")
+            .asks(Read, Workspaces)
+            .answers::<replays::Enveloped>(200, "The replay."),
+        Op::patch("/api/v1/replays/{replay}", "patchReplay", "Pause, resume, cancel or pace a replay")
+            .asks(Write, Workspaces)
+            .takes::<replays::PatchForm>()
+            .answers::<replays::Enveloped>(200, "As it is now.")
+            .errors([409]),
+    ];
     vec![
         Tag {
             name: "Sending",
@@ -159,5 +183,6 @@ pub fn tags() -> Vec<Tag> {
             description: "One event for one rule, and the attempts at it.",
             operations: deliveries,
         },
+        Tag { name: "Replays", description: "Past deliveries done again, one or many.", operations: replays },
     ]
 }

@@ -38,12 +38,13 @@ const ERRORS: [(u16, &str, &str); 15] = [
 
 /// Ids and names in paths, each with its form.
 #[rustfmt::skip] // the columns are the point
-const PATH: [(&str, &str, &str); 9] = [
+const PATH: [(&str, &str, &str); 10] = [
     ("workspace",  "uuid",                     "A workspace's id."),
     ("connection", "uuid",                     "A connection's id."),
     ("rule",       "uuid",                     "A rule's id; of an event's deliveries also the delivery's own."),
     ("event",      "uuid",                     "An event's id."),
     ("attempt",    "uuid",                     "An attempt's id."),
+    ("replay",     "uuid",                     "A replay's id."),
     ("user",       "uuid",                     "A user's id."),
     ("invitation", "uuid",                     "An invitation's id."),
     ("session",    "^sess_[0-9a-fA-F-]{36}$",  "A session's id."),
