@@ -19,16 +19,18 @@ use actors::{
     engine::{EventDetails, EventSummary, Page, Scope},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct EventJson {
     id: EventId,
     event: String,
     workspace: WorkspaceId,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "event"))]
     kind: &'static str,
     resource: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +38,7 @@ pub(super) struct EventJson {
     created_by: String,
     created_at: Timestamp,
     status: Status,
-    /// Somebody tried whether it arrives. Ours.
+    /// Somebody tried whether it arrives.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     test: bool,
     total_rules: u32,
@@ -48,7 +50,7 @@ pub(super) struct EventJson {
     completed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule_events: Option<Vec<RuleEventJson>>,
-    /// Rules of the event's name that did not match. Ours; the official clients ignore it.
+    /// Rules of the event's name that did not match, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     unmatched_rules: Option<Vec<UnmatchedJson>>,
 }
@@ -86,15 +88,26 @@ impl From<EventDetails> for EventJson {
     }
 }
 
-/// A delivery, in the contract's word for it.
-#[derive(Serialize)]
-struct RuleEventJson {
+/// An event with its payload.
+#[derive(JsonSchema)]
+#[schemars(rename = "EventWithPayload")]
+#[expect(dead_code, reason = "described only: the payload is put in as it was sent")]
+pub(super) struct EventPayloadJson {
+    #[serde(flatten)]
+    event: EventJson,
+    payload: Map<String, Value>,
+}
+
+/// One event for one rule: a delivery.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RuleEventJson {
     id: DeliveryId,
     workspace: WorkspaceId,
     event_id: EventId,
     connection: ConnectionId,
     rule: RuleId,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "rule"))]
     kind: &'static str,
     event: String,
     resource: String,
@@ -109,7 +122,7 @@ struct RuleEventJson {
     completed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
-    /// When it is tried next. Ours.
+    /// When it is tried next.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<Timestamp>,
     created_by: String,
@@ -149,8 +162,10 @@ impl RuleEventJson {
     }
 }
 
-#[derive(Serialize)]
-struct UnmatchedJson {
+/// A rule that did not match, and why.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UnmatchedRule")]
+pub(super) struct UnmatchedJson {
     rule: RuleId,
     connection: ConnectionId,
     reason: String,
@@ -162,8 +177,8 @@ impl From<RuleVerdict> for UnmatchedJson {
     }
 }
 
-#[derive(Serialize)]
-struct AttemptJson {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AttemptJson {
     id: AttemptId,
     event_id: EventId,
     rule: RuleId,
@@ -204,11 +219,14 @@ impl AttemptJson {
     }
 }
 
-#[derive(Serialize)]
-struct ResponseJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ResponseDetails")]
+pub(super) struct ResponseJson {
     status: u16,
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
     headers: Map<String, Value>,
     body: String,
+    /// It was longer than what is kept of it.
     truncated: bool,
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod json;
 mod keys;
 mod mappings;
 mod names;
+pub mod openapi;
 mod ops;
 mod organization;
 mod page;
@@ -178,6 +179,7 @@ fn routes() -> Router<App> {
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
+        .route("/openapi.json", get(openapi::serve))
         .route("/mcp", post(mcp::answer))
         .fallback(async || ApiError::not_found("route"))
         .method_not_allowed_fallback(async || method_not_allowed())

@@ -22,6 +22,7 @@ use actors::{
     engine::{NewReplay, ReplayCount, ReplayPatch, ReplayView, Scope},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
@@ -30,33 +31,52 @@ const MOMENT: &str = "must be an RFC 3339 time, such as 2026-03-15T12:00:00Z";
 const STATUS: &str = "must be completed, failed or canceled: others are not over yet";
 const OUTCOME: &str = "must be an outcome_code, such as rejected_client_error";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NewReplay")]
 pub(super) struct Form {
+    #[schemars(with = "Uuid")]
     workspace: String,
     filter: Object<FilterForm>,
+    /// Whether rules and connections are those of then or of now.
+    #[schemars(with = "Option<AsOf>")]
     as_of: Option<String>,
+    #[schemars(range(min = 0.01, max = 5_000))]
     rate_per_second: Option<f64>,
+    /// Only count what it would find.
     dry_run: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ReplayFilter")]
 struct FilterForm {
+    #[schemars(with = "Option<Timestamp>")]
     from: Option<String>,
+    #[schemars(with = "Option<Timestamp>")]
     to: Option<String>,
+    #[schemars(with = "Option<Uuid>")]
     event_id: Option<String>,
+    #[schemars(length(min = 1, max = 255))]
     event: Option<String>,
+    #[schemars(with = "Option<Uuid>")]
     connection: Option<String>,
+    #[schemars(with = "Option<Uuid>")]
     rule: Option<String>,
+    /// Only those that are over can be done again.
+    #[schemars(extend("enum" = ["completed", "failed", "canceled", null]))]
     status: Option<String>,
+    #[schemars(with = "Option<Outcome>")]
     outcome_code: Option<String>,
     include_tests: Option<bool>,
 }
 
 /// What is absent stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ReplayPatch")]
 pub(super) struct PatchForm {
+    #[schemars(extend("enum" = ["running", "paused", "canceled", null]))]
     state: Option<String>,
+    #[schemars(range(min = 0.01, max = 5_000))]
     rate_per_second: Option<f64>,
 }
 
@@ -141,8 +161,8 @@ fn word<T: DeserializeOwned>(fields: &mut Fields, param: &str, text: Option<&str
     found.flatten()
 }
 
-#[derive(Serialize)]
-struct ReplayJson {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ReplayJson {
     id: ReplayId,
     workspace: WorkspaceId,
     state: ReplayState,
@@ -167,7 +187,8 @@ struct ReplayJson {
     ended_at: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReplayedFilter")]
 struct FilterJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<Timestamp>,
@@ -198,8 +219,9 @@ impl From<ReplayFilter> for FilterJson {
 }
 
 /// How many were skipped, and why.
-#[derive(Serialize)]
-struct SkippedJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SkippedDeliveries")]
+pub(super) struct SkippedJson {
     total: u64,
     #[serde(flatten)]
     by_reason: Skipped,
@@ -237,9 +259,24 @@ impl From<ReplayView> for ReplayJson {
     }
 }
 
-#[derive(Serialize)]
-struct Enveloped {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReplayEnvelope")]
+pub(super) struct Enveloped {
     replay: ReplayJson,
+}
+
+/// What a replay would find.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReplayCount")]
+pub(super) struct CountJson {
+    dry_run: bool,
+    /// What would be done again.
+    count: u64,
+    events: u64,
+    matched: u64,
+    skipped: SkippedJson,
+    /// Otherwise there was no time to look at all, and it is at least so many.
+    exact: bool,
 }
 
 fn shown(status: StatusCode, view: ReplayView) -> Response {
@@ -257,17 +294,6 @@ pub(super) async fn create(
     let scope = caller.workspace(&app, new.workspace_id).await?;
     if !is_dry {
         return Ok(shown(StatusCode::CREATED, caller.engine(&app).create_replay(scope, new).await?));
-    }
-    #[derive(Serialize)]
-    struct CountJson {
-        dry_run: bool,
-        /// What would be done again.
-        count: u64,
-        events: u64,
-        matched: u64,
-        skipped: SkippedJson,
-        /// Otherwise there was no time to look at all, and it is at least so many.
-        exact: bool,
     }
     let ReplayCount { counts, events, is_cut } = app.engine.count_replay(scope, new).await?;
     let count = CountJson {

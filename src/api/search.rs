@@ -40,6 +40,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{convert::Infallible, sync::atomic::Ordering};
 use uuid::Uuid;
@@ -178,8 +179,9 @@ impl Export {
     }
 }
 
-#[derive(Serialize)]
-struct Ended<'e> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExportEnd")]
+pub(super) struct Ended<'e> {
     message: &'e str,
 }
 

@@ -4,7 +4,9 @@
 #![allow(dead_code, unused_imports)]
 
 mod clients;
+pub mod contract;
 mod expect;
+pub mod generate;
 mod hostile;
 mod name_server;
 mod peer;

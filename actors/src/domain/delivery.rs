@@ -7,6 +7,7 @@ use super::{
     retry::RetryPolicy,
     timestamp::Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub const PATIENCE_ATTEMPTS: u32 = 100;
 pub const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// What one try told us, in the contract's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Delivered,

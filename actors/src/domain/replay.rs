@@ -11,6 +11,7 @@ use super::{
     ids::{ConnectionId, DeliveryId, EventId, OrganizationId, ReplayId, RuleId, WorkspaceId},
     timestamp::Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{cmp::Reverse, time::Duration};
 
@@ -82,8 +83,9 @@ pub struct ReplayFilter {
 }
 
 /// By what a delivery is done again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ReplayAsOf")]
 pub enum AsOf {
     /// The action as it stood when the event was accepted.
     #[default]
@@ -93,7 +95,7 @@ pub enum AsOf {
 }
 
 /// Where a replay is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplayState {
     Counting,
@@ -135,8 +137,9 @@ pub enum Skip {
 }
 
 /// How many were skipped for each reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "ReplaySkips")]
 pub struct Skipped {
     pub unfinished: u64,
     pub connection_deleted: u64,
