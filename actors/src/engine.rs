@@ -125,7 +125,7 @@ impl Engine {
         let http = options::http(&options)?;
         let store = options::open_store(&options).await?;
         let clock = options.clock.steady(store.latest());
-        let vault = Vault::new(store.clone(), &options.master_key);
+        let vault = Vault::new(store.clone(), &options.master_key, options.operator.clone());
         vault.check().await?;
         let fence = store.fence();
         let preparer = options.seams.preparer.unwrap_or_else(|| Arc::new(vault.clone()));

@@ -1,6 +1,7 @@
 //! A delivery: one event × one rule, and what its attempts told us.
 
 use super::{
+    connection::InactiveReason,
     event::Status,
     ids::{ConnectionId, DeliveryId, EventId, RuleId, WorkspaceId},
     retry::RetryPolicy,
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 /// Attempts a delivery remembers, newest kept. `Delivery::attempt_count` counts all.
 pub const ATTEMPTS_KEPT: usize = 50;
+
+/// What a delivery's next attempt may have to know, in bytes.
+pub const NOTES_BYTES_MAX: usize = 512;
 
 /// Attempts after which, and the time from the first try after which, a destination that asks for more
 /// time is no longer given it for nothing: from there on its schedule is used up as by any failure.
@@ -71,6 +75,12 @@ pub struct Report {
     pub retry_after: Option<Duration>,
     /// The response to a failed attempt.
     pub response: Option<ResponseDetails>,
+    /// Why nothing works any more, where that is known for certain.
+    pub inactive: Option<InactiveReason>,
+    /// Whether a wait is one for all that the connection delivers, or for this delivery alone.
+    pub pauses: bool,
+    /// What the next attempt has to know, as JSON text: results of calls that must not be made twice.
+    pub notes: Option<String>,
 }
 
 /// What a destination answered to a failed attempt: hostile text, cut to size, own secrets removed.
@@ -125,6 +135,8 @@ pub struct Delivery {
     pub started_at: Option<Timestamp>,
     pub completed_at: Option<Timestamp>,
     pub last_error: Option<String>,
+    /// What its next attempt has to know; see [`Report::notes`].
+    pub notes: Option<String>,
     /// The newest [`ATTEMPTS_KEPT`], oldest first.
     pub attempts: Vec<Attempt>,
 }
@@ -221,13 +233,14 @@ mod tests {
             started_at: attempts.first().map(|attempt| attempt.started_at),
             completed_at: None,
             last_error: None,
+            notes: None,
             attempts,
         }
     }
 
     fn report(outcome: Outcome, retry_after_s: Option<u64>) -> Report {
         let retry_after = retry_after_s.map(Duration::from_secs);
-        Report { outcome, http_status: None, message: String::new(), retry_after, response: None }
+        Report { retry_after, ..crate::destinations::answer::failed(outcome, String::new()) }
     }
 
     fn due(s: u64, counts: bool) -> Next {

@@ -134,7 +134,8 @@ impl Engine {
                 version: 1,
             },
         };
-        match self.configure(Change::SaveCatalog(catalog.clone())).await {
+        match self.configure_connection(catalog.workspace_id, id, Change::SaveCatalog(catalog.clone())).await
+        {
             Ok(()) => Ok(catalog),
             // Somebody else read it just now.
             Err(EngineError::Refused(Refusal::Stale(_))) => {
@@ -209,7 +210,8 @@ impl Engine {
                 updated_at: now,
                 version: version + 1,
             };
-            match self.configure(Change::SaveMapping(mapping.clone())).await {
+            let change = Change::SaveMapping(mapping.clone());
+            match self.configure_connection(connection.workspace_id, id, change).await {
                 Err(EngineError::Refused(Refusal::Stale(_))) => {}
                 saved => return saved.map(|()| MappingView { mapping, is_stored: true }),
             }

@@ -56,7 +56,7 @@ pub struct ConnectionPatch {
 impl Engine {
     /// Changes a connection, or deletes it, and tells its actor: also when the change failed, for it may
     /// be on disk all the same.
-    async fn configure_connection(
+    pub(super) async fn configure_connection(
         &self,
         workspace: WorkspaceId,
         id: ConnectionId,
@@ -109,13 +109,14 @@ impl Engine {
 
     async fn check_settings(
         &self,
-        destination: &dyn Destination,
+        destination: &'static dyn Destination,
         sent: &Map<String, Value>,
     ) -> Result<Map<String, Value>, EngineError> {
         let settings =
             destination.check(sent, self.0.http.policy()).map_err(|errors| invalid("metadata", errors))?;
         self.check_urls(destination, &settings).await?;
-        let probed = destination.probe(&settings, &self.0.http, self.0.clock.wall(), PROBE_TIMEOUT).await;
+        let (setup, now) = (self.0.vault.setup(&settings), self.0.clock.wall());
+        let probed = destination.probe(setup, &self.0.http, now, PROBE_TIMEOUT).await;
         probed.map_err(EngineError::ProbeFailed)?;
         Ok(settings)
     }
@@ -123,7 +124,7 @@ impl Engine {
     /// Refuses a URL whose name leads into a private network, whether it is tried out or not.
     async fn check_urls(
         &self,
-        destination: &dyn Destination,
+        destination: &'static dyn Destination,
         settings: &Map<String, Value>,
     ) -> Result<(), EngineError> {
         for field in destination.spec().fields.iter().filter(|field| field.kind == FieldKind::Url) {

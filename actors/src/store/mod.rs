@@ -305,6 +305,8 @@ pub struct Attempted {
     pub message: String,
     pub response: Option<ResponseDetails>,
     pub next: Next,
+    /// What the next attempt has to know.
+    pub notes: Option<String>,
 }
 
 /// How a connection must be spoken to after what happened, kept across restarts.

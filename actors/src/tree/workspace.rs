@@ -350,6 +350,7 @@ impl State {
                     .to_owned(),
                 response: None,
                 next: Next::Failed,
+                notes: None,
             };
             if let Err(err) = ctx.store.record_attempts(ctx.fence, self.args.id, vec![attempted]).await {
                 error!(workspace_id = named(self.args.id), delivery_id = %entry.delivery_id, %err, "cannot set a delivery aside");

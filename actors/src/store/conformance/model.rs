@@ -341,6 +341,7 @@ impl Model {
                 started_at: None,
                 completed_at: None,
                 last_error: None,
+                notes: None,
                 attempts: Vec::new(),
             };
             kept.deliveries.insert(rule_id, delivery);
@@ -410,6 +411,7 @@ impl Model {
             return;
         }
         delivery.last_error = (outcome != Outcome::Delivered).then_some(attempted.message);
+        delivery.notes = attempted.notes;
         match next {
             Next::Completed => delivery.status = Status::Completed,
             Next::Failed => delivery.status = Status::Failed,

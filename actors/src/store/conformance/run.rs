@@ -643,6 +643,7 @@ fn attempted(
         message: format!("{outcome:?}"),
         response: has_response.then_some(response),
         next,
+        notes: has_response.then(|| format!("{{\"made\":\"{delivery_id}\"}}")),
     }
 }
 

@@ -123,6 +123,7 @@ impl<V: View> State<V> {
                 started_at: None,
                 completed_at: None,
                 last_error: None,
+                notes: None,
                 attempts: Vec::new(),
             };
             self.enqueue(&delivery)?;
@@ -167,6 +168,7 @@ impl<V: View> State<V> {
                 return; // called off while it was in flight
             }
             delivery.last_error = (outcome != Outcome::Delivered).then_some(attempted.message);
+            delivery.notes = attempted.notes;
             match attempted.next {
                 Next::Completed => {
                     (delivery.status, delivery.completed_at) = (Status::Completed, Some(finished_at))

@@ -5,7 +5,7 @@
 
 use crate::{
     domain::{
-        delivery::{ATTEMPTS_KEPT, Delivery, ResponseDetails},
+        delivery::{ATTEMPTS_KEPT, Delivery, NOTES_BYTES_MAX, ResponseDetails},
         ids::{ConnectionId, DeliveryId, EventId, WorkspaceId},
         routing::{MATCHES_MAX, RuleVerdict},
         timestamp::Timestamp,
@@ -138,10 +138,10 @@ impl Carried {
         let texts = [&event.name, &event.resource, &event.created_by];
         let texts = texts.into_iter().chain(&event.resource_id).map(String::len).sum::<usize>();
         let delivery = |delivery: &Delivery| {
-            let Delivery { destination, action, created_by, last_error, attempts, .. } = delivery;
+            let Delivery { destination, action, created_by, last_error, notes, attempts, .. } = delivery;
             let attempts = attempts.iter().map(|attempt| attempt.message.len() + 72);
-            let last_error = last_error.as_ref().map_or(0, String::len);
-            destination.len() + action.len() + created_by.len() + last_error + attempts.sum::<usize>() + 192
+            let said = last_error.iter().chain(notes).map(String::len).sum::<usize>();
+            destination.len() + action.len() + created_by.len() + said + attempts.sum::<usize>() + 192
         };
         let deliveries = self.deliveries.iter().map(delivery).sum::<usize>();
         let reasons = self.unmatched.iter().map(|verdict| verdict.reason.len() + 48).sum::<usize>();
@@ -157,7 +157,10 @@ fn cut(message: &mut String) {
 }
 
 const _: () = assert!(
-    PAYLOAD_BYTES_MAX + MATCHES_BYTES_MAX + MATCHES_MAX * (2 * MESSAGE_BYTES_MIN + 264) + (1 << 20)
+    PAYLOAD_BYTES_MAX
+        + MATCHES_BYTES_MAX
+        + MATCHES_MAX * (2 * MESSAGE_BYTES_MIN + NOTES_BYTES_MAX + 264)
+        + (1 << 20)
         <= RECORD_BYTES_MAX,
     "an event fits a record with its deliveries, their last attempts, and room for reasons"
 );
@@ -270,6 +273,7 @@ mod tests {
             started_at: Some(at),
             completed_at: Some(at),
             last_error: Some("\u{e9}".repeat(message_bytes / 2)),
+            notes: Some("n".repeat(NOTES_BYTES_MAX)),
             attempts: (1..=attempts).map(attempt).collect(),
         }
     }

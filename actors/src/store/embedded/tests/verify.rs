@@ -131,6 +131,7 @@ async fn an_attempt_at_an_unknown_delivery_is_passed_over() {
         message: String::new(),
         response: None,
         next: Next::Completed,
+        notes: None,
     });
     store.record_attempts(store.fence(), scene.workspace, unknown.to_vec()).await.unwrap();
     run.look(2).await;
