@@ -7,6 +7,7 @@ pub mod connection;
 pub mod delivery;
 pub mod event;
 pub mod field;
+pub mod grant;
 pub mod ids;
 pub mod key;
 pub mod mapping;

@@ -16,6 +16,7 @@ use crate::domain::{
     connection::Connection,
     delivery::{Delivery, Next, Outcome, ResponseDetails},
     event::{Event, Status, Tally},
+    grant::Grant,
     ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, SessionId, WorkspaceId},
     key::{MachineKey, PublishableKey},
     mapping::DefaultMapping,
@@ -188,6 +189,8 @@ pub enum Change {
     SaveCatalog(Catalog),
     /// `version` must be one more than the stored one, or than that of a generated one where there is none.
     SaveMapping(DefaultMapping),
+    /// `version` must be one more than the stored one, which is 0 where there is none.
+    SaveGrant(Grant),
     /// Says something of a name, or of one that was not there.
     SaveName(Name),
     /// The test event of this id, which comes next, is to meet this rule alone.
@@ -696,6 +699,9 @@ pub trait Store: Send + Sync + 'static {
         scope: Scope,
         connection: ConnectionId,
     ) -> Result<Option<DefaultMapping>, StoreError>;
+
+    /// What a consent gave a connection, if it was connected so.
+    async fn grant(&self, scope: Scope, connection: ConnectionId) -> Result<Option<Grant>, StoreError>;
 
     /// A rule.
     async fn rule(&self, scope: Scope, id: RuleId) -> Result<Option<Rule>, StoreError>;

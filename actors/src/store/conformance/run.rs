@@ -275,6 +275,24 @@ impl<S: Subject> Run<S> {
                     version: version + u64::from(!is_stale),
                 })
             }
+            Step::SaveGrant { connection, is_elsewhere, is_stale } => {
+                let of = model.connections.get(&nth(&model.ever.connections, connection)?)?.clone();
+                let elsewhere = workspaces.iter().find(|other| other.id != of.workspace_id && is_elsewhere);
+                let version = model.grants.get(&of.id).map_or(0, |found| found.version);
+                Change::SaveGrant(Grant {
+                    connection_id: of.id,
+                    organization_id: of.organization_id,
+                    workspace_id: elsewhere.map_or(of.workspace_id, |other| other.id),
+                    tokens: of.settings,
+                    scopes: vec!["read".to_owned()],
+                    expires_at: (version % 2 == 0).then_some(now),
+                    renew_at: None,
+                    asked_at: (version % 3 == 0).then_some(now),
+                    created_at: now,
+                    updated_at: now,
+                    version: version + u64::from(!is_stale),
+                })
+            }
             Step::CreateRule { connection, event, is_elsewhere } => {
                 let of = model.connections.get(&nth(&model.ever.connections, connection)?)?.clone();
                 let elsewhere = workspaces.iter().find(|other| other.id != of.workspace_id && is_elsewhere);

@@ -20,6 +20,7 @@
 //! | `N` | workspace, hash of name | connection |
 //! | `f` | connection | its catalog of fields |
 //! | `F` | connection | its default mapping |
+//! | `K` | connection | what a consent gave it |
 //! | `r` | rule | rule |
 //! | `R` | workspace, rule | how many regular expressions it has |
 //! | `S` | organization, rule | nothing: the list |
@@ -166,6 +167,9 @@ pub fn catalog(connection: ConnectionId) -> Key {
 }
 pub fn mapping(connection: ConnectionId) -> Key {
     key(b'F', &[connection.as_bytes()])
+}
+pub fn grant(connection: ConnectionId) -> Key {
+    key(b'K', &[connection.as_bytes()])
 }
 pub fn rule(id: RuleId) -> Key {
     key(b'r', &[id.as_bytes()])

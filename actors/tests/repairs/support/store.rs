@@ -5,6 +5,7 @@ use actors::{
         catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
+        grant::Grant,
         ids::{AttemptId, ConnectionId, EventId, OrganizationId, RuleId, SessionId, WorkspaceId},
         key::{MachineKey, PublishableKey},
         mapping::DefaultMapping,
@@ -163,6 +164,7 @@ gated! {
     connections(scope: Scope, after: Option<ConnectionId>, limit: usize) -> Page<Connection, ConnectionId>;
     catalog(scope: Scope, connection: ConnectionId) -> Option<Catalog>;
     mapping(scope: Scope, connection: ConnectionId) -> Option<DefaultMapping>;
+    grant(scope: Scope, connection: ConnectionId) -> Option<Grant>;
     rule(scope: Scope, id: RuleId) -> Option<Rule>;
     rules(scope: Scope, filter: RuleFilter, after: Option<RuleId>, limit: usize) -> Page<Rule, RuleId>;
     names(workspace: WorkspaceId, kind: NameKind) -> Vec<Name>;
