@@ -71,6 +71,7 @@ pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> O
         name_server: config.dns.map(|server| server.0),
         extra_root_pem: config.extra_root_pem.clone(),
         clock,
+        operator: Arc::new(config.operator()),
         progress: Arc::new(|what| tracing::info!("{what}")),
         ..Options::new(master_key)
     }

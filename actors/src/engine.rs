@@ -9,6 +9,7 @@ mod events;
 mod identity;
 mod keys;
 mod names;
+mod oauth;
 mod options;
 mod rules;
 mod search;
@@ -17,20 +18,25 @@ mod sessions;
 mod trial;
 mod vault;
 
-use self::vault::Vault;
 pub use self::{
     accounts::{ActionView, MappingView, NewMapping},
     connections::{ConnectionPatch, ConnectionView, NewConnection},
     events::IngestRequest,
     keys::{MachineKeyClear, NewMachineKey},
     names::NamePatch,
+    oauth::{ConsentBack, ConsentEnd, ConsentFor, NewConsent, OpenedConsent, Starter, consent_cookie},
     options::{DeliveryDefaults, Options, Seams},
     rules::{NewRule, RulePatch},
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
     sessions::{Minted, NewSession},
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
 };
-pub use crate::destinations::{live::Item, spec};
+use self::{oauth::Grants, vault::Vault};
+pub use crate::destinations::{
+    live::Item,
+    setup::{App, Operator},
+    spec,
+};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
     Appended, DeliveryFilter, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page,
@@ -79,6 +85,9 @@ pub enum EngineError {
     /// The destination did not answer a test as it should.
     #[error("{0}")]
     ProbeFailed(String),
+    /// There is no room for one more of these at the moment.
+    #[error("too many {0}")]
+    TooMany(&'static str),
     /// What the data was sealed with is not what it is to be opened with.
     #[error(
         "the master key is not the one this data was sealed with; give the right one, in its file or as WEFT_MASTER_KEY"
@@ -105,6 +114,8 @@ struct Inner {
     keys_used: Mutex<HashMap<String, Timestamp>>,
     /// Makes connections ready to be asked.
     preparer: Arc<dyn Preparer>,
+    /// Accounts that are being connected in a browser.
+    consents: oauth::Consents,
     /// Whose turn it is to read payloads.
     scans: Semaphore,
     tree: Option<Tree>,
@@ -125,7 +136,10 @@ impl Engine {
         let http = options::http(&options)?;
         let store = options::open_store(&options).await?;
         let clock = options.clock.steady(store.latest());
-        let vault = Vault::new(store.clone(), &options.master_key, options.operator.clone());
+        let (operator, faults) = (options.operator, options.seams.faults);
+        let grants =
+            Grants::new(store.clone(), http.clone(), clock.clone(), operator.clone(), faults.clone());
+        let vault = Vault::new(store.clone(), &options.master_key, operator, grants);
         vault.check().await?;
         let fence = store.fence();
         let preparer = options.seams.preparer.unwrap_or_else(|| Arc::new(vault.clone()));
@@ -140,7 +154,7 @@ impl Engine {
                 retention_every: options.retention_every,
             };
             let preparer = preparer.clone();
-            let (store, clock, faults) = (store.clone(), clock.clone(), options.seams.faults);
+            let (store, clock) = (store.clone(), clock.clone());
             let ctx = Context::new(store, clock, http.clone(), preparer, faults, settings);
             tree = Some(Tree::start(ctx).await.map_err(internal)?);
         }
@@ -154,6 +168,7 @@ impl Engine {
             vault,
             keys_used: Mutex::default(),
             preparer,
+            consents: oauth::Consents::default(),
             scans: Semaphore::new(search::SCANS_MAX),
             tree,
         })))
@@ -254,7 +269,7 @@ const fn next_step(reason: InactiveReason) -> &'static str {
             "its credentials were refused: send settings that work, and ask once more"
         }
         InactiveReason::OauthAuthorizationRevoked | InactiveReason::OauthReauthorizationRequired => {
-            "its account must be connected anew, in the dashboard; then ask once more"
+            "its account must be connected again in a browser; then ask once more"
         }
     }
 }

@@ -155,6 +155,10 @@ impl From<EngineError> for ApiError {
             err @ EngineError::Inactive(_) => Self::new(StatusCode::CONFLICT, err.to_string()),
             EngineError::Refused(refusal) => refusal.into(),
             EngineError::Unavailable(reason) => reason.into(),
+            err @ EngineError::TooMany(_) => Self {
+                retry_after_seconds: Some(60),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, err.to_string())
+            },
             EngineError::ProbeFailed(why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, why),
             err @ (EngineError::Internal(_) | EngineError::WrongMasterKey) => {
                 tracing::error!(why = %err, "the engine failed");
@@ -275,6 +279,7 @@ mod tests {
             (Unavailable::Busy.into(),                               503, Some("1")),
             (Unavailable::DiskFull.into(),                           503, Some("30")),
             (EngineError::ProbeFailed("answered 500".into()),        422, None),
+            (EngineError::TooMany("consents under way"),             503, Some("60")),
             (EngineError::Internal("/var/lib: secret".into()),       500, None),
         ];
         for (err, status, retry_after) in cases {

@@ -25,7 +25,7 @@ use outgoing::Outgoing;
 use serde_json::{Map, Value};
 use setup::Setup;
 use spec::Spec;
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 /// All destinations, in the order of the catalogue.
 pub static ALL: [&dyn Destination; 2] = [&activecampaign::ActiveCampaign, &webhook::Webhook];
@@ -33,9 +33,18 @@ pub static ALL: [&dyn Destination; 2] = [&activecampaign::ActiveCampaign, &webho
 /// What a secret is shown as. Sent back, it stands for the stored one.
 pub const MASK: &str = "••••••••";
 
+/// More of them, which no catalogue shows: of tests that ask what is true of any.
+static MORE: OnceLock<&[&dyn Destination]> = OnceLock::new();
+
+/// Adds destinations of a test's own, once for the process.
+pub fn also(more: &'static [&'static dyn Destination]) {
+    let _ = MORE.set(more);
+}
+
 /// The destination of this kind, such as `webhook`.
 pub fn find(kind: &str) -> Option<&'static dyn Destination> {
-    ALL.into_iter().find(|destination| destination.spec().kind == kind)
+    let more = MORE.get().copied().unwrap_or_default();
+    ALL.into_iter().chain(more.iter().copied()).find(|destination| destination.spec().kind == kind)
 }
 
 /// Stored settings that no longer make sense, such as those of a newer version.

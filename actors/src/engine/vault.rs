@@ -1,11 +1,14 @@
 //! What seals and opens secrets.
 
-use super::{EngineError, destination, internal};
+use super::{
+    EngineError, destination, internal,
+    oauth::{Grants, Shared},
+};
 use crate::{
     destinations::{
         Prepared,
         limits::Limits,
-        setup::{Operator, Setup},
+        setup::{Operator, Setup, Tokens},
     },
     domain::{
         catalog::Catalog,
@@ -38,13 +41,42 @@ pub(super) struct Vault {
     pub(super) tokens: TokenKey,
     operator: Arc<Operator>,
     limits: Limits,
+    grants: Grants,
 }
 
 impl Vault {
-    pub(super) fn new(store: Arc<dyn Store>, master_key: &[u8; 32], operator: Arc<Operator>) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        master_key: &[u8; 32],
+        operator: Arc<Operator>,
+        grants: Grants,
+    ) -> Self {
         let master = Arc::new(SealingKey::from_bytes(master_key));
         let tokens = TokenKey::derived_from(master_key);
-        Self { store, master, tokens, operator, limits: Limits::default() }
+        Self { store, master, tokens, operator, limits: Limits::default(), grants }
+    }
+
+    pub(super) fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    pub(super) fn grants(&self) -> &Shared {
+        &self.grants
+    }
+
+    /// The tokens of a connection that was connected in a browser.
+    pub(super) async fn tokens_of(
+        &self,
+        workspace: &Workspace,
+        connection: &Connection,
+    ) -> Result<Option<Arc<dyn Tokens>>, EngineError> {
+        let destination = destination(&connection.kind)?;
+        let Some(consent) = destination.spec().consent else { return Ok(None) };
+        if self.store.grant(Scope::Workspace(workspace.id), connection.id).await?.is_none() {
+            return Ok(None);
+        }
+        let key = self.data_key(workspace)?;
+        Ok(Some(self.grants.tokens(connection, destination, consent, key)))
     }
 
     /// What a connection with these settings is made ready with, as far as the server is concerned.
@@ -132,6 +164,7 @@ impl Preparer for Vault {
         let settings = self.open_settings(&workspace, connection).map_err(|err| err.to_string())?;
         let destination = destination(&connection.kind).map_err(|err| err.to_string())?;
         let mut setup = self.setup(&settings);
+        setup.tokens = self.tokens_of(&workspace, connection).await.map_err(|err| err.to_string())?;
         if !destination.standard_fields().is_empty() {
             setup.mapping = self.mapping(connection).await?;
         }
@@ -147,6 +180,6 @@ fn machine_secret_place(access_key: &str) -> String {
     format!("machine-key/{access_key}/secret")
 }
 
-fn settings_place(workspace: WorkspaceId, connection: ConnectionId) -> String {
+pub(super) fn settings_place(workspace: WorkspaceId, connection: ConnectionId) -> String {
     format!("workspace/{workspace}/connection/{connection}/settings")
 }

@@ -1,6 +1,6 @@
 //! One connection: delivers what is due, a few at a time, and decides when to try again.
 //!
-//! Sole owner of its pace and credentials, so two attempts never refresh one token. Holds a bounded
+//! Sole owner of its pace; its credentials are asked for as each call needs them. Holds a bounded
 //! window of what is due and one timer for what is due next: a backlog of millions costs disk, not memory.
 //! Holds no work: killed at any line, it starts again from the store.
 
