@@ -167,7 +167,9 @@ struct Page<'p> {
 const EXPIRED: Page<'static> = Page {
     status: StatusCode::BAD_REQUEST,
     title: Cow::Borrowed("This link is over"),
-    said: Cow::Borrowed("It was used already, is older than ten minutes, or is not complete. Nothing was connected."),
+    said: Cow::Borrowed(
+        "It was used already, is older than ten minutes, or is not complete. Nothing was connected.",
+    ),
     words: "",
     next: "Start again from where you came.",
 };
@@ -196,7 +198,9 @@ impl<'p> Page<'p> {
             ConsentEnd::OtherBrowser => Self {
                 status: StatusCode::BAD_REQUEST,
                 title: "This is another browser".into(),
-                said: "It was started in another browser, or this one keeps no cookies. Nothing was connected.".into(),
+                said:
+                    "It was started in another browser, or this one keeps no cookies. Nothing was connected."
+                        .into(),
                 words: "",
                 next: "Start again, and stay in the window that opens.",
             },
@@ -217,8 +221,17 @@ color-scheme:light dark}h1{font-size:1.4rem}blockquote{margin:1rem 0;padding:.5r
 fn page(page: &Page<'_>) -> Response {
     let Page { status, title, said, words, next } = page;
     let mut html = String::from("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
-    let _ = write!(html, "<meta name=\"viewport\" content=\"width=device-width\"><title>{}</title>", escaped(title));
-    let _ = write!(html, "<style>{STYLE}</style></head><body><h1>{}</h1><p>{}</p>", escaped(title), escaped(said));
+    let _ = write!(
+        html,
+        "<meta name=\"viewport\" content=\"width=device-width\"><title>{}</title>",
+        escaped(title)
+    );
+    let _ = write!(
+        html,
+        "<style>{STYLE}</style></head><body><h1>{}</h1><p>{}</p>",
+        escaped(title),
+        escaped(said)
+    );
     if !words.is_empty() {
         let _ = write!(html, "<blockquote>{}</blockquote>", escaped(words));
     }

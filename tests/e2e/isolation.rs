@@ -106,8 +106,9 @@ fn the_list_is_complete() {
     let mut found = BTreeSet::new();
     for route in table.split(".route(").skip(1) {
         let path = route.split('"').nth(1).expect("a path");
-        let asks_itself = ["/events/bulk", "/healthz", "/readyz", "/metrics", "/oauth/start", "/oauth/callback"]
-            .contains(&path);
+        let asks_itself =
+            ["/events/bulk", "/healthz", "/readyz", "/metrics", "/oauth/start", "/oauth/callback"]
+                .contains(&path);
         assert!(asks_itself || route.contains("ask("), "{path} asks nothing of its caller");
         for method in ["get", "post", "put", "patch", "delete", "options", "head", "any", "on"] {
             let call = format!("{method}(");

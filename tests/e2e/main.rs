@@ -23,6 +23,8 @@ mod keys;
 mod lists;
 mod names;
 mod noise;
+mod oauth;
+mod oauth_tokens;
 mod payloads;
 mod rate;
 mod retry_cancel;
