@@ -74,7 +74,7 @@ pub(super) enum Stranger {
 }
 
 impl Consents {
-    /// A ticket for a new one, and when it ends; `None`: too many are under way.
+    /// A ticket for a new one; `None`: too many are under way.
     pub(super) fn add(
         &self,
         workspace_id: WorkspaceId,

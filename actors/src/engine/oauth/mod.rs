@@ -20,7 +20,7 @@ use super::{EngineError, internal};
 use crate::{
     clock::Clock,
     destinations::{
-        Destination,
+        self, Destination,
         setup::{App, Operator, Tokens},
         spec::Consent,
     },
@@ -37,6 +37,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc};
 use tokens::{Flight, OfConnection};
+use tracing::warn;
 use zeroize::Zeroizing;
 
 /// Connections that are remembered to have asked for a token; beyond that those that nobody uses are forgotten.
@@ -73,6 +74,11 @@ impl Grants {
         operator: Arc<Operator>,
         faults: Faults,
     ) -> Self {
+        for kind in operator.apps.keys() {
+            if destinations::find(kind).is_none_or(|destination| destination.spec().consent.is_none()) {
+                warn!(kind, "an app is configured for a kind that is not connected in a browser");
+            }
+        }
         let (fence, flights) = (store.fence(), Mutex::default());
         Self(Arc::new(Shared { store, fence, http, clock, operator, faults, flights }))
     }
