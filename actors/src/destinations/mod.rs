@@ -11,7 +11,9 @@ pub mod live;
 pub mod outgoing;
 pub mod service;
 pub mod setup;
+pub mod slack;
 pub mod spec;
+pub mod template;
 pub mod webhook;
 
 pub use crate::domain::field::FieldError;
@@ -28,7 +30,7 @@ use spec::Spec;
 use std::time::Duration;
 
 /// All destinations, in the order of the catalogue.
-pub static ALL: [&dyn Destination; 2] = [&activecampaign::ActiveCampaign, &webhook::Webhook];
+pub static ALL: [&dyn Destination; 3] = [&activecampaign::ActiveCampaign, &slack::Slack, &webhook::Webhook];
 
 /// What a secret is shown as. Sent back, it stands for the stored one.
 pub const MASK: &str = "••••••••";

@@ -7,3 +7,4 @@ mod fakes;
 mod suite;
 
 mod activecampaign;
+mod slack;

@@ -61,6 +61,11 @@ impl<'a> Api<'a> {
         Self { args, state: Mutex::new(State { kept, ..State::default() }) }
     }
 
+    /// What paths are put behind.
+    pub fn base(&self) -> &str {
+        &self.args.account.base
+    }
+
     pub fn get(&self, path: impl AsRef<str>) -> Call<'_, 'a> {
         self.call(Method::GET, path.as_ref())
     }

@@ -263,10 +263,16 @@ where
 fn ready<S: Service>(service: &'static S, setup: &Setup<'_>) -> Result<Ready<S>, SettingsError> {
     let account = service.account(setup)?;
     let secrets = Service::spec(service).secret_fields().filter_map(|field| setup.text(field.key));
-    let redactor = Redactor::new(secrets);
+    let redactor = Redactor::new(secrets.flat_map(|secret| [secret, path_of(secret)]));
     let schema = setup.mapping.clone().unwrap_or_else(|| generated(&Service::standard_fields(service)));
     let setup = Kept { operator: setup.operator.clone(), limits: setup.limits.clone() };
     Ok(Ready { service, account, schema, redactor, setup })
+}
+
+/// Of a secret URL what a service knows it by; of anything else nothing.
+fn path_of(secret: &str) -> &str {
+    let path = secret.strip_prefix("https://").and_then(|rest| rest.split_once('/'));
+    path.map_or("", |(_, path)| path)
 }
 
 impl<S: Service> Ready<S> {
