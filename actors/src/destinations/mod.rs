@@ -6,6 +6,7 @@
 
 pub mod activecampaign;
 pub mod answer;
+pub mod discord;
 pub mod limits;
 pub mod live;
 pub mod outgoing;
@@ -30,14 +31,20 @@ use spec::Spec;
 use std::time::Duration;
 
 /// All destinations, in the order of the catalogue.
-pub static ALL: [&dyn Destination; 3] = [&activecampaign::ActiveCampaign, &slack::Slack, &webhook::Webhook];
+#[rustfmt::skip] // one a line
+pub static ALL: &[&dyn Destination] = &[
+    &activecampaign::ActiveCampaign,
+    &discord::Discord,
+    &slack::Slack,
+    &webhook::Webhook,
+];
 
 /// What a secret is shown as. Sent back, it stands for the stored one.
 pub const MASK: &str = "••••••••";
 
 /// The destination of this kind, such as `webhook`.
 pub fn find(kind: &str) -> Option<&'static dyn Destination> {
-    ALL.into_iter().find(|destination| destination.spec().kind == kind)
+    ALL.iter().copied().find(|destination| destination.spec().kind == kind)
 }
 
 /// Stored settings that no longer make sense, such as those of a newer version.
