@@ -6,12 +6,15 @@
 
 pub mod activecampaign;
 pub mod answer;
+pub mod discord;
 pub mod limits;
 pub mod live;
 pub mod outgoing;
 pub mod service;
 pub mod setup;
+pub mod slack;
 pub mod spec;
+pub mod template;
 pub mod webhook;
 
 pub use crate::domain::field::FieldError;
@@ -28,7 +31,13 @@ use spec::Spec;
 use std::{sync::OnceLock, time::Duration};
 
 /// All destinations, in the order of the catalogue.
-pub static ALL: [&dyn Destination; 2] = [&activecampaign::ActiveCampaign, &webhook::Webhook];
+#[rustfmt::skip] // one a line
+pub static ALL: &[&dyn Destination] = &[
+    &activecampaign::ActiveCampaign,
+    &discord::Discord,
+    &slack::Slack,
+    &webhook::Webhook,
+];
 
 /// What a secret is shown as. Sent back, it stands for the stored one.
 pub const MASK: &str = "••••••••";
@@ -44,7 +53,7 @@ pub fn also(more: &'static [&'static dyn Destination]) {
 /// The destination of this kind, such as `webhook`.
 pub fn find(kind: &str) -> Option<&'static dyn Destination> {
     let more = MORE.get().copied().unwrap_or_default();
-    ALL.into_iter().chain(more.iter().copied()).find(|destination| destination.spec().kind == kind)
+    ALL.iter().chain(more).copied().find(|destination| destination.spec().kind == kind)
 }
 
 /// Stored settings that no longer make sense, such as those of a newer version.

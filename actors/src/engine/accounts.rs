@@ -6,7 +6,7 @@
 use super::{Engine, EngineError, destination, internal};
 use crate::{
     destinations::{
-        self, Destination, Prepared,
+        self, Prepared,
         live::Item,
         spec::{ActionSpec, Spec},
     },
@@ -65,7 +65,7 @@ pub struct NewMapping {
 impl Engine {
     /// What every destination there is declares of itself.
     pub fn integrations(&self) -> Vec<&'static Spec> {
-        destinations::ALL.into_iter().map(Destination::spec).collect()
+        destinations::ALL.iter().map(|destination| destination.spec()).collect()
     }
 
     /// The actions of a connection, with what its account has to pick from at this moment.

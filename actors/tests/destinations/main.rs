@@ -7,3 +7,5 @@ mod fakes;
 mod suite;
 
 mod activecampaign;
+mod discord;
+mod slack;

@@ -83,6 +83,16 @@ impl Subject {
         self.limits = Limits::default();
     }
 
+    /// The next delivery, with all limits as they are.
+    pub fn another_delivery(&mut self) {
+        self.delivery += 1;
+    }
+
+    /// The settings, judged.
+    pub fn checked(&self) -> Result<Map<String, Value>, Vec<destinations::FieldError>> {
+        destinations::find(self.kind).expect("it is declared").check(&self.settings, self.http.policy())
+    }
+
     pub fn prepared(&self) -> Box<dyn Prepared> {
         let destination = destinations::find(self.kind).expect("it is declared");
         let settings = destination.check(&self.settings, self.http.policy());

@@ -31,6 +31,7 @@ pub(super) struct Args<'a> {
     pub http: &'a Http,
     pub account: &'a Account,
     pub redactor: &'a Redactor,
+    pub settings: &'a Map<String, Value>,
     pub setup: &'a Kept,
     pub service: &'a dyn Reads,
     pub kind: &'static str,
@@ -59,6 +60,16 @@ impl<'a> Api<'a> {
         let notes = args.out.and_then(|out| out.notes);
         let kept = notes.and_then(|notes| serde_json::from_str(notes).ok()).unwrap_or_default();
         Self { args, state: Mutex::new(State { kept, ..State::default() }) }
+    }
+
+    /// What paths are put behind.
+    pub fn base(&self) -> &str {
+        &self.args.account.base
+    }
+
+    /// A setting that is no secret, and not empty.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        self.args.settings.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
     pub fn get(&self, path: impl AsRef<str>) -> Call<'_, 'a> {

@@ -193,6 +193,8 @@ struct Ready<S: 'static> {
     account: Account,
     schema: Schema,
     redactor: Redactor,
+    /// Without those that are secret.
+    settings: Map<String, Value>,
     setup: Kept,
 }
 
@@ -263,10 +265,18 @@ where
 fn ready<S: Service>(service: &'static S, setup: &Setup<'_>) -> Result<Ready<S>, SettingsError> {
     let account = service.account(setup)?;
     let secrets = Service::spec(service).secret_fields().filter_map(|field| setup.text(field.key));
-    let redactor = Redactor::new(secrets);
+    let redactor = Redactor::new(secrets.flat_map(|secret| [secret, path_of(secret)]));
     let schema = setup.mapping.clone().unwrap_or_else(|| generated(&Service::standard_fields(service)));
+    let mut settings = setup.settings.clone();
+    Service::spec(service).secret_fields().for_each(|field| drop(settings.remove(field.key)));
     let setup = Kept { operator: setup.operator.clone(), limits: setup.limits.clone() };
-    Ok(Ready { service, account, schema, redactor, setup })
+    Ok(Ready { service, account, schema, redactor, settings, setup })
+}
+
+/// Of a secret URL what a service knows it by; of anything else nothing.
+fn path_of(secret: &str) -> &str {
+    let path = secret.strip_prefix("https://").and_then(|rest| rest.split_once('/'));
+    path.map_or("", |(_, path)| path)
 }
 
 impl<S: Service> Ready<S> {
@@ -281,6 +291,7 @@ impl<S: Service> Ready<S> {
             http,
             account: &self.account,
             redactor: &self.redactor,
+            settings: &self.settings,
             setup: &self.setup,
             service: self.service,
             kind: Service::spec(self.service).kind,

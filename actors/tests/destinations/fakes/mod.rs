@@ -3,6 +3,8 @@
 //! What comes in is written down; what goes wrong is scripted: a fault takes the place of the next answer.
 
 pub mod activecampaign;
+pub mod discord;
+pub mod slack;
 
 use axum::{
     Router,
