@@ -1,5 +1,5 @@
-//! Who is asking, and what they may do: a machine of an organization, a session in one workspace, or
-//! a publishable key, which may only send events.
+//! Who is asking, and what they may do: a machine or a user of an organization, a session in one workspace,
+//! or a publishable key, which may only send events.
 //!
 //! The table of routes says what each asks for ([`Ask`]); a handler that wants to know its [`Caller`]
 //! gets one only if they may do that. Where their rows are looked for, and which of those are there
@@ -9,24 +9,25 @@ mod machine_token;
 
 pub use machine_token::{AUDIENCE, TOKEN_SECONDS_MAX, Token, is_access_key, sign};
 
-use crate::{
-    api::{App, Peer, error::ApiError},
-    rate::AuthFailures,
-};
+use crate::api::{App, Peer, RequestId, error::ApiError};
 use actors::{
     domain::{
         access::{KeyLimits, Permission, Subject},
+        audit::{Actor, ActorKind},
         ids::{OrganizationId, SessionId, WorkspaceId},
         key::PublishableKey,
-        session::Session,
+        session::{Role, Session},
         session_token::is_access_token,
+        user::{User, limits_of},
+        user_token::is_user_token,
     },
-    engine::Scope,
+    engine::{Engine, Scope},
 };
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, HeaderName, header::AUTHORIZATION, request::Parts},
 };
+use std::{convert::Infallible, net::IpAddr};
 
 /// A longer publishable key is not looked up, in bytes.
 const PUBLISHABLE_KEY_BYTES_MAX: usize = 255;
@@ -52,9 +53,47 @@ pub struct Machine {
 
 /// Who asks, and may.
 #[derive(Clone, Debug)]
-pub enum Caller {
+pub struct Caller {
+    pub who: Who,
+    pub origin: Origin,
+}
+
+/// See [`Caller`].
+#[derive(Clone, Debug)]
+pub enum Who {
     Machine(Machine),
     Session(Box<Session>),
+    User(Box<User>),
+}
+
+/// Where a request came from, as the audit log has it.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    pub from: Option<IpAddr>,
+    request_id: Option<String>,
+}
+
+impl Origin {
+    fn of(parts: &Parts, app: &App) -> Self {
+        let peer = parts.extensions.get::<Peer>();
+        let from = peer.map(|peer| app.proxies.client(peer.0.ip(), &parts.headers));
+        let request_id = parts.extensions.get::<RequestId>().and_then(|id| id.0.to_str().ok());
+        Self { from, request_id: request_id.map(str::to_owned) }
+    }
+
+    /// The engine, for somebody who has still to prove who they are.
+    pub fn engine(&self, app: &App) -> Engine {
+        let Self { from, request_id } = self.clone();
+        app.engine.by(Actor { from, request_id, ..Actor::system() })
+    }
+}
+
+impl FromRequestParts<App> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        Ok(Self::of(parts, app))
+    }
 }
 
 /// A caller who may send events.
@@ -78,7 +117,9 @@ impl FromRequestParts<App> for Caller {
             Ok(Some(token)) => caller(app, token).await?,
             _ => Err(Unauthorized),
         };
-        let caller = found.map_err(|Unauthorized| refused(&app.auth_failures, parts))?;
+        let origin = Origin::of(parts, app);
+        let who = found.map_err(|Unauthorized| origin.refused(app, ApiError::unauthorized()))?;
+        let caller = Self { who, origin };
         let ask = parts.extensions.get::<Ask>().copied().unwrap_or(Ask::UNSAID);
         caller.ask(ask.0, ask.1).map(|()| caller)
     }
@@ -92,35 +133,73 @@ impl Caller {
     }
 
     fn may(&self, Ask(permission, subject): Ask) -> bool {
-        match self {
-            Self::Machine(machine) => machine.limits.may(permission, subject),
-            Self::Session(session) => session.may(permission, subject),
+        match &self.who {
+            Who::Machine(machine) => machine.limits.may(permission, subject),
+            Who::Session(session) => session.may(permission, subject),
+            Who::User(user) => user.may(permission, subject),
+        }
+    }
+
+    /// The engine, doing what it is asked in the caller's name.
+    pub fn engine(&self, app: &App) -> Engine {
+        let (kind, id, name) = match &self.who {
+            Who::Machine(machine) => (ActorKind::Key, machine.access_key.clone(), None),
+            Who::Session(session) => {
+                (ActorKind::Session, session_name(session.id), session.external_user_id.clone())
+            }
+            Who::User(user) => (ActorKind::User, user.id.to_string(), Some(user.email.clone())),
+        };
+        let Origin { from, request_id } = self.origin.clone();
+        app.engine.by(Actor { kind, id, name, from, request_id })
+    }
+
+    /// Refuses to give or take a role that may do more than the caller.
+    pub fn covers(&self, role: Role) -> Result<(), ApiError> {
+        let limits = match &self.who {
+            Who::Machine(machine) => machine.limits.clone(),
+            Who::User(user) => limits_of(user.role),
+            Who::Session(_) => return Err(forbidden(Ask::UNSAID)),
+        };
+        if limits.covers(&limits_of(role)) {
+            return Ok(());
+        }
+        Err(ApiError::forbidden("nobody gives or takes a role that may do more than they may themselves"))
+    }
+
+    /// The user who asks, if it is one.
+    pub fn user(&self) -> Result<&User, ApiError> {
+        match &self.who {
+            Who::User(user) => Ok(user),
+            _ => Err(ApiError::forbidden("these credentials may not do this: it is for users who signed in")),
         }
     }
 
     pub fn organization_id(&self) -> OrganizationId {
-        match self {
-            Self::Machine(machine) => machine.organization_id,
-            Self::Session(session) => session.organization_id,
+        match &self.who {
+            Who::Machine(machine) => machine.organization_id,
+            Who::Session(session) => session.organization_id,
+            Who::User(user) => user.organization_id,
         }
     }
 
     /// Where the caller's rows are looked for. Not all that is there need be theirs: see [`Self::sees`].
     pub fn scope(&self) -> Scope {
-        match self {
-            Self::Machine(machine) => match machine.limits.only_workspace() {
+        match &self.who {
+            Who::Machine(machine) => match machine.limits.only_workspace() {
                 Some(workspace) => Scope::Workspace(workspace),
                 None => Scope::Organization(machine.organization_id),
             },
-            Self::Session(session) => Scope::Workspace(session.workspace_id),
+            Who::Session(session) => Scope::Workspace(session.workspace_id),
+            Who::User(user) => Scope::Organization(user.organization_id),
         }
     }
 
     /// Whether the caller knows of this workspace, once it is known to be the organization's.
     pub fn sees(&self, workspace: WorkspaceId) -> bool {
-        match self {
-            Self::Machine(machine) => machine.limits.includes(workspace),
-            Self::Session(session) => session.workspace_id == workspace,
+        match &self.who {
+            Who::Machine(machine) => machine.limits.includes(workspace),
+            Who::Session(session) => session.workspace_id == workspace,
+            Who::User(_) => true,
         }
     }
 
@@ -137,9 +216,9 @@ impl Caller {
 
     /// The one resource that the caller is about, if they are about one.
     pub fn pair(&self) -> Option<(&str, &str)> {
-        match self {
-            Self::Machine(_) => None,
-            Self::Session(session) => session.pair(),
+        match &self.who {
+            Who::Machine(_) | Who::User(_) => None,
+            Who::Session(session) => session.pair(),
         }
     }
 
@@ -152,11 +231,12 @@ impl Caller {
 
     /// What is written down as the maker of what the caller makes.
     pub fn name(&self) -> String {
-        match self {
-            Self::Machine(machine) => machine.access_key.clone(),
-            Self::Session(session) => {
+        match &self.who {
+            Who::Machine(machine) => machine.access_key.clone(),
+            Who::Session(session) => {
                 session.external_user_id.clone().unwrap_or_else(|| session_name(session.id))
             }
+            Who::User(user) => user.id.to_string(),
         }
     }
 }
@@ -173,15 +253,28 @@ fn forbidden(Ask(permission, _): Ask) -> ApiError {
         Permission::Write => "these credentials may not change this",
         Permission::Send => "these credentials may not send events",
         Permission::Sessions => "these credentials may not manage sessions",
-        Permission::Keys => "these credentials may not manage keys",
+        Permission::Keys => "these credentials may not manage keys, users or what else is the owner's",
     })
+}
+
+/// Which machine asks. Whether it may is judged where what it asks for is done.
+pub async fn machine(app: &App, parts: &Parts) -> Result<Machine, ApiError> {
+    let found = match bearer(&parts.headers) {
+        Ok(Some(token)) => caller(app, token).await?,
+        _ => Err(Unauthorized),
+    };
+    let refused = |Unauthorized| Origin::of(parts, app).refused(app, ApiError::unauthorized());
+    match found.map_err(refused)? {
+        Who::Machine(machine) => Ok(machine),
+        Who::Session(_) | Who::User(_) => Err(ApiError::forbidden("these credentials may not be used here")),
+    }
 }
 
 /// Who sends events.
 pub async fn sender(app: &App, parts: &Parts) -> Result<Sender, ApiError> {
     let found = match claim(&parts.headers) {
         Ok(Claim::Token(token)) => match caller(app, token).await? {
-            Ok(Caller::Machine(machine)) if machine.limits.may(Permission::Send, Subject::Events) => {
+            Ok(Who::Machine(machine)) if machine.limits.may(Permission::Send, Subject::Events) => {
                 Ok(Sender::Machine(machine))
             }
             Ok(_) => return Err(forbidden(Ask(Permission::Send, Subject::Events))),
@@ -192,7 +285,7 @@ pub async fn sender(app: &App, parts: &Parts) -> Result<Sender, ApiError> {
         }
         Err(err) => Err(err),
     };
-    found.map_err(|Unauthorized| refused(&app.auth_failures, parts))
+    found.map_err(|Unauthorized| Origin::of(parts, app).refused(app, ApiError::unauthorized()))
 }
 
 /// What a sender claims to be.
@@ -204,7 +297,7 @@ enum Claim<'h> {
 
 /// A bearer token goes before a publishable key, unless it has not even the form of one.
 fn claim(headers: &HeaderMap) -> Result<Claim<'_>, Unauthorized> {
-    let is_token = |text: &str| is_access_token(text) || Token::parse(text).is_ok();
+    let is_token = |text: &str| is_access_token(text) || is_user_token(text) || Token::parse(text).is_ok();
     match bearer(headers)? {
         Some(token) if !headers.contains_key(PUBLISHABLE_KEY) || is_token(token) => Ok(Claim::Token(token)),
         _ => publishable_key(headers).map(Claim::Key),
@@ -212,10 +305,14 @@ fn claim(headers: &HeaderMap) -> Result<Claim<'_>, Unauthorized> {
 }
 
 /// `Ok(Err)` is the caller's fault, `Err` is ours.
-async fn caller(app: &App, token: &str) -> Result<Result<Caller, Unauthorized>, ApiError> {
+async fn caller(app: &App, token: &str) -> Result<Result<Who, Unauthorized>, ApiError> {
     if is_access_token(token) {
         let session = app.engine.session_of_token(token).await?;
-        return Ok(session.map(|session| Caller::Session(Box::new(session))).ok_or(Unauthorized));
+        return Ok(session.map(|session| Who::Session(Box::new(session))).ok_or(Unauthorized));
+    }
+    if is_user_token(token) {
+        let user = app.engine.user_of_token(token).await?;
+        return Ok(user.map(|user| Who::User(Box::new(user))).ok_or(Unauthorized));
     }
     let Ok(token) = Token::parse(token) else { return Ok(Err(Unauthorized)) };
     let Some(key) = app.engine.machine_key(&token.access_key).await? else { return Ok(Err(Unauthorized)) };
@@ -224,17 +321,20 @@ async fn caller(app: &App, token: &str) -> Result<Result<Caller, Unauthorized>, 
     }
     app.engine.machine_key_used(&key);
     let (organization_id, access_key, limits) = (key.organization_id, key.access_key, key.limits);
-    Ok(Ok(Caller::Machine(Machine { organization_id, access_key, limits })))
+    Ok(Ok(Who::Machine(Machine { organization_id, access_key, limits })))
 }
 
-/// 401, or 429 to an address that was wrong too often. It is counted after looking, not before:
-/// keys here are 128 bits and more, so guessing is hopeless, and an attacker behind a shared
-/// address must not lock its other users out.
-fn refused(failures: &AuthFailures, parts: &Parts) -> ApiError {
-    let counted = parts.extensions.get::<Peer>().map_or(Ok(()), |peer| failures.count(peer.0.ip()));
-    match counted {
-        Ok(()) => ApiError::unauthorized(),
-        Err(seconds) => ApiError::too_many_requests("too many wrong credentials from this address", seconds),
+impl Origin {
+    /// This error, or 429 to an address that was wrong too often. It is counted after looking, not before:
+    /// keys here are 128 bits and more, so guessing is hopeless, and an attacker behind a shared
+    /// address must not lock its other users out.
+    pub fn refused(&self, app: &App, err: ApiError) -> ApiError {
+        match self.from.map_or(Ok(()), |from| app.auth_failures.count(from)) {
+            Ok(()) => err,
+            Err(seconds) => {
+                ApiError::too_many_requests("too many wrong credentials from this address", seconds)
+            }
+        }
     }
 }
 

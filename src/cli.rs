@@ -1,7 +1,15 @@
-//! The command line: what each command takes, and what the short ones do.
+//! The command line: what each command takes, and what the short ones do. Those that ask a server
+//! something are in a table of their own.
 
+pub mod actions;
+mod client;
+mod show;
+mod stdio;
+mod twins;
+
+use self::client::{Client, Keys, Reach};
 use crate::{
-    Error, auth,
+    Error, api, auth,
     config::{Config, LogFormat, NameServer, RetrySchedule},
     dev, engine_options,
     master_key::{self, MasterKey},
@@ -9,10 +17,10 @@ use crate::{
 };
 use actors::{
     clock::Clock,
-    domain::{ids::OrganizationId, secret::Secret},
-    engine::{Engine, Options, Verification},
+    domain::{audit::Actor, ids::OrganizationId, session::Role, user::email},
+    engine::{Engine, NewInvitation, Options, Verification},
 };
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use ipnet::IpNet;
 use serde::Serialize;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -63,6 +71,17 @@ enum Command {
     ///
     /// For example: curl -H "Authorization: Bearer $(weft token)" http://127.0.0.1:4100/api/v1/workspaces
     Token(TokenArgs),
+    /// Offer a server's tools on standard input and output, by the Model Context Protocol
+    ///
+    /// For clients that start their servers as processes. Others ask the server itself, at /mcp.
+    Mcp(Reach),
+    /// Print a script that completes commands and flags in a shell
+    ///
+    /// For example: weft completions bash > /etc/bash_completion.d/weft
+    Completions {
+        /// The shell it is for
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Where configuration and data are.
@@ -120,6 +139,11 @@ struct InitArgs {
     /// How many to make
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     organizations: u32,
+    /// Invite the first organization's owner, and print the link; it is good for a week
+    ///
+    /// The link begins with `public_url`, where browsers reach the server.
+    #[arg(long, value_name = "EMAIL", value_parser = email_address)]
+    owner_email: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -142,24 +166,23 @@ struct RepairArgs {
 
 #[derive(Args)]
 struct TokenArgs {
-    /// The machine key's public half, mk_…
-    #[arg(long, env = "WEFT_ACCESS_KEY", value_name = "KEY")]
-    access_key: String,
-    /// The machine key's secret half; better given as the variable, which others cannot see
-    #[arg(long, env = "WEFT_SECRET_KEY", value_name = "KEY", hide_env_values = true)]
-    secret_key: String,
-    /// The organization the key belongs to
-    #[arg(long, env = "WEFT_ORG_ID", value_name = "UUID")]
-    org: OrganizationId,
+    #[command(flatten)]
+    keys: Keys,
     /// Seconds it is good for, 1 to 60
     #[arg(long, value_name = "SECONDS", default_value_t = auth::TOKEN_SECONDS_MAX,
         value_parser = clap::value_parser!(i64).range(1..=auth::TOKEN_SECONDS_MAX))]
     ttl: i64,
 }
 
-/// Does what the command line says. 0: done; 1: verified and found amiss; 2: could not.
+/// All commands, those of the table too.
+fn command() -> clap::Command {
+    twins::with_commands(Cli::command())
+}
+
+/// Does what the command line says. 0: done; 1: verified and found amiss, or a server refused or could not
+/// be asked; 2: could not.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = command().get_matches();
     if let Err(err) = leave_no_core() {
         return wrong(&format!("cannot switch core dumps off: {err}"));
     }
@@ -168,13 +191,22 @@ pub fn main() -> ExitCode {
         Err(err) => return wrong(&format!("cannot start: {err}")),
     };
     let done = runtime.block_on(async {
-        match cli.command {
+        if let Some((action, matches)) = twins::find(&matches) {
+            return Ok(twins::run(action, matches).await.unwrap_or_else(|err| failed(&err.to_string())));
+        }
+        match Cli::from_arg_matches(&matches).unwrap_or_else(|err| err.exit()).command {
             Command::Dev(args) => dev_config(&args, dev::run).await,
             Command::Serve(args) => run_server(args).await,
             Command::Init(args) => init(args).await,
             Command::Verify(args) => verify(args).await,
             Command::Repair(args) => repair(args).await,
             Command::Token(args) => token(&args),
+            Command::Mcp(reach) => stdio::run(Client::new(reach)?).await.map(|()| ExitCode::SUCCESS),
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut command(), "weft", &mut script);
+                twins::print(&script).map(|_| ExitCode::SUCCESS)
+            }
         }
     });
     // Not waiting for what may hang in a system call: what matters is on disk.
@@ -189,8 +221,13 @@ fn leave_no_core() -> std::io::Result<()> {
 }
 
 fn wrong(why: &str) -> ExitCode {
-    eprintln!("weft: {}", why.replace('\n', " "));
+    failed(why);
     ExitCode::from(EXIT_WRONG)
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("weft: {}", why.replace('\n', " "));
+    ExitCode::FAILURE
 }
 
 impl ServeArgs {
@@ -315,6 +352,9 @@ struct MadeOrganization {
     access_key: String,
     secret_key: String,
     workspaces: Vec<MadeWorkspace>,
+    /// Makes the first owner, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner_invitation: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -325,14 +365,23 @@ struct MadeWorkspace {
 }
 
 async fn init(args: InitArgs) -> Result<ExitCode, Error> {
-    let engine = Engine::offline(offline_options(&args.place)?).await?;
+    let options = offline_options(&args.place)?;
+    let config = ServeArgs { place: args.place.clone(), ..Default::default() }.config()?;
+    let engine = Engine::offline(options).await?.by(Actor::operator("weft init"));
     let mut made = Made { orgs: Vec::new() };
     for number in 1..=args.organizations {
         let organization = engine.create_organization(&format!("Organization {number}")).await?;
         let key = engine.create_machine_key(organization.id).await?;
         let (workspace, publishable) =
             engine.create_workspace(organization.id, "default".to_owned(), None).await?;
+        let mut owner_invitation = None;
+        if let Some(email) = args.owner_email.clone().filter(|_| number == 1) {
+            let new = NewInvitation { email, role: Role::Owner, created_by: "weft init".to_owned() };
+            let (_, token) = engine.invite(organization.id, new).await?;
+            owner_invitation = Some(api::invitation_link(&config.public_url(config.listen), &token));
+        }
         made.orgs.push(MadeOrganization {
+            owner_invitation,
             org_id: organization.id,
             access_key: key.access_key,
             secret_key: key.secret.expose().to_owned(),
@@ -355,6 +404,9 @@ async fn init(args: InitArgs) -> Result<ExitCode, Error> {
         for workspace in &organization.workspaces {
             println!("workspace        {}   {}", workspace.id, workspace.name);
             println!("publishable key  {}", workspace.publishable_key);
+        }
+        if let Some(link) = &organization.owner_invitation {
+            println!("owner's link     {link}   (good once, for a week)");
         }
         println!();
     }
@@ -398,9 +450,12 @@ fn report(found: &Verification) -> String {
 }
 
 fn token(args: &TokenArgs) -> Result<ExitCode, Error> {
-    let secret = Secret::new(args.secret_key.clone());
-    println!("{}", auth::sign(&args.access_key, &secret, args.org, Clock::system().now(), args.ttl));
+    println!("{}", args.keys.token(args.ttl));
     Ok(ExitCode::SUCCESS)
+}
+
+fn email_address(text: &str) -> Result<String, String> {
+    email(text).ok_or_else(|| "not an e-mail address such as ada@example.com".to_owned())
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), Error> {
@@ -412,7 +467,6 @@ fn print_json(value: &impl Serialize) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     fn serve_args(words: &[&str]) -> Result<ServeArgs, clap::Error> {
         let words = ["weft", "serve"].iter().chain(words);
@@ -424,7 +478,7 @@ mod tests {
 
     #[test]
     fn the_commands_are_well_formed() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -451,7 +505,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         #[rustfmt::skip]
-        let cases: [&[&str]; 9] = [
+        let cases: [&[&str]; 10] = [
             &["serve", "--listen", "here"],
             &["serve", "--outbound-allow", "10.0.0.0/40"],
             &["serve", "--retry-schedule", "soon"],
@@ -459,6 +513,7 @@ mod tests {
             &["serve", "--log-format", "xml"],
             &["serve", "--lisen", "127.0.0.1:1"],
             &["init", "--organizations", "0"],
+            &["init", "--owner-email", "ada"],
             &["token", "--access-key", "mk_x", "--secret-key", "s", "--org", "7b0e8e55-4c1b-4a39-9d35-0a2d7c1f3c11", "--ttl", "61"],
             &["start"],
         ];

@@ -3,9 +3,14 @@
 //! Read once into typed values, later sources over earlier ones: the embedded defaults, a file,
 //! `WEFT_…` variables, flags. A key nobody knows is refused: a misspelt limit is no limit.
 
+mod operational_webhook;
+
+pub use self::operational_webhook::OperationalWebhook;
 use actors::{
     domain::{
+        ids::OrganizationId,
         payload::BULK_ITEMS_MAX,
+        plan::{Plan, Plans},
         retry::{RetryPolicy, WAIT_MAX},
         secret::Secret,
     },
@@ -29,7 +34,8 @@ use std::{
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
 /// Variables that begin as settings do, but are read elsewhere.
-const NOT_SETTINGS: [&str; 5] = ["config", "master_key", "access_key", "secret_key", "org_id"];
+const NOT_SETTINGS: [&str; 7] =
+    ["config", "master_key", "access_key", "secret_key", "org_id", "server", "workspace"];
 
 /// Bytes a journal file may have.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
@@ -58,6 +64,11 @@ pub struct Config {
     pub dns: Option<NameServer>,
     #[serde(deserialize_with = "optional")]
     pub extra_root_pem: Option<PathBuf>,
+    /// The plan of organizations that [`Self::plan_of`] does not name.
+    #[serde(deserialize_with = "optional")]
+    pub plan: Option<String>,
+    pub plans: BTreeMap<String, Plan>,
+    pub plan_of: BTreeMap<OrganizationId, String>,
     pub http: Http,
     pub ingest: Ingest,
     pub retries: Retries,
@@ -69,6 +80,7 @@ pub struct Config {
     pub oauth: BTreeMap<String, Registration>,
     #[serde(deserialize_with = "hosts")]
     pub hosts: BTreeMap<String, String>,
+    pub operational_webhook: OperationalWebhook,
 }
 
 /// How log lines look.
@@ -94,6 +106,8 @@ pub struct Http {
     #[serde(deserialize_with = "span")]
     pub idle_timeout: Duration,
     pub body_bytes_max: usize,
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How much a workspace may send.
@@ -120,6 +134,8 @@ pub struct Retries {
 pub struct Auth {
     pub failures_per_minute: u32,
     pub failures_burst: u32,
+    pub sign_ins_per_minute: u32,
+    pub sign_ins_burst: u32,
 }
 
 /// How destinations are spoken to where a connection's policy says nothing.
@@ -139,6 +155,7 @@ pub struct Store {
     pub segment_bytes: u64,
     pub cache_bytes: u64,
     pub retention_days: u32,
+    pub audit_retention_days: u32,
     pub accept_damage: bool,
 }
 
@@ -242,6 +259,9 @@ impl Config {
         if auth.failures_per_minute == 0 || auth.failures_burst == 0 {
             return refuse("auth: failures_per_minute and failures_burst must be at least 1");
         }
+        if auth.sign_ins_per_minute == 0 || auth.sign_ins_burst == 0 {
+            return refuse("auth: sign_ins_per_minute and sign_ins_burst must be at least 1");
+        }
         if !(1..=256).contains(&delivery.max_in_flight) {
             return refuse("delivery.max_in_flight: must be from 1 to 256");
         }
@@ -265,7 +285,34 @@ impl Config {
         if store.retention_days == 0 {
             return refuse("store.retention_days: must be at least 1");
         }
+        if store.audit_retention_days == 0 {
+            return refuse("store.audit_retention_days: must be at least 1");
+        }
+        self.operational_webhook.check(&self.outbound_allow, self.allow_http)?;
+        self.check_plans()
+    }
+
+    fn check_plans(&self) -> Result<(), ConfigError> {
+        let default = self.plan.iter().map(|name| ("plan".to_owned(), name));
+        let own = self.plan_of.iter().map(|(id, name)| (format!("plan_of.{id}"), name));
+        for (key, name) in default.chain(own) {
+            if !self.plans.contains_key(name) {
+                return Err(ConfigError(format!(
+                    "{key}: there is no [plans.{name}]; write one, or name another"
+                )));
+            }
+        }
+        for (name, plan) in &self.plans {
+            if plan.retention_days == Some(0) {
+                return Err(ConfigError(format!("plans.{name}.retention_days: must be at least 1")));
+            }
+        }
         Ok(())
+    }
+
+    /// The plans there are, and whose is which.
+    pub fn plans(&self) -> Plans {
+        Plans { plans: self.plans.clone(), default: self.plan.clone(), of: self.plan_of.clone() }
     }
 
     /// The retry policy of connections that have none of their own.
@@ -518,7 +565,18 @@ mod tests {
             ("[store]\nsegment_bytes = 1000",        "store.segment_bytes"),
             ("[store]\nsegment_bytes = 1048577",     "store.segment_bytes"),
             ("log_format = 'xml'",                   "log_format"),
+            ("plan = 'small'",                       "plan: there is no [plans.small]"),
+            ("[plan_of]\nacme = 'small'",            "plan_of"),
+            ("[plan_of]\n4c8a1e5e-0000-4000-8000-000000000001 = 'small'", "plan_of.4c8a1e5e-0000-4000-8000-000000000001: there is no"),
+            ("[plans.small]\nrulez = 1",             "plans.small.rulez"),
+            ("[plans.small]\nrules = -1",            "plans.small.rules"),
+            ("[plans.small]\nrules = 1.5",           "plans.small.rules"),
+            ("[plans.small]\nrules = 'many'",        "plans.small.rules"),
+            ("[plans.small]\non_events_exceeded = 'drop'", "plans.small.on_events_exceeded"),
+            ("[plans.small]\nretention_days = 0",    "plans.small.retention_days: must be at least 1"),
             ("data = ''",                            "data"),
+            ("[operational_webhook]\nurl = 'x'",     "operational_webhook.url"),
+            ("[operational_webhook]\nsecret = 5",    "operational_webhook.secret: must be text"),
             ("public_url = 'weft.example.com'",      "public_url: not an http"),
             ("public_url = 'https://a.example/x'",   "public_url: not an http"),
             ("public_url = 'https://u@a.example'",   "public_url: not an http"),
@@ -538,6 +596,18 @@ mod tests {
             );
             assert!(!refused.contains('\n'), "{refused}");
         }
+    }
+
+    #[test]
+    fn an_organization_has_the_plan_that_is_written_for_it() {
+        let toml = "plan = 'small'\n[plans.small]\nrules = 0\n[plans.large]\nevents_per_month = 100000\n\
+            on_events_exceeded = 'refuse'\n[plan_of]\n4c8a1e5e-0000-4000-8000-000000000001 = 'large'";
+        let plans = with(toml).expect("it is well formed").plans();
+        let own = "4c8a1e5e-0000-4000-8000-000000000001".parse().expect("an id");
+        assert_eq!(plans.plan_of(own).events_let_in(), Some(100_000));
+        let other = plans.plan_of(OrganizationId::random());
+        assert_eq!((other.rules, other.events_let_in()), (Some(0), None));
+        assert_eq!(*Config::defaults().plans().plan_of(own), Plan::default(), "there is no limit");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::{Error, Server, cli::end_asked, config::Config, http, master_key, rec
 use actors::{
     clock::Clock,
     domain::{
+        audit::Actor,
         ids::{ConnectionId, OrganizationId, WorkspaceId},
         key::PublishableKey,
     },
@@ -63,7 +64,8 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Error> {
     let listening = receiver::start(clock.clone(), |line| println!("{line}")).await;
     let receiver = listening.map_err(|source| Error::Io { what: "the receiver".into(), source })?;
     let server = serve(&config, key, clock).await?;
-    let playground = prepare(server.engine(), &config.data, &receiver).await?;
+    let engine = server.engine().by(Actor::operator("weft dev"));
+    let playground = prepare(&engine, &config.data, &receiver).await?;
     print!("{}", welcome(&server, &receiver, &playground, &config.data, temporary.is_some()));
 
     let served = server.serve_until(asked.recv()).await;

@@ -9,6 +9,8 @@ pub mod config;
 mod dev;
 mod http;
 pub mod master_key;
+mod mcp;
+mod proxies;
 pub mod rate;
 mod receiver;
 pub mod telemetry;
@@ -66,10 +68,13 @@ pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> O
             max_in_flight: config.delivery.max_in_flight,
         },
         retention_days: config.store.retention_days,
+        plans: config.plans(),
+        audit_retention_days: config.store.audit_retention_days,
         outbound_allow: config.outbound_allow.clone(),
         allow_http: config.allow_http,
         name_server: config.dns.map(|server| server.0),
         extra_root_pem: config.extra_root_pem.clone(),
+        operational_webhook: config.operational_webhook.told(),
         clock,
         operator: Arc::new(config.operator()),
         progress: Arc::new(|what| tracing::info!("{what}")),
@@ -116,6 +121,7 @@ async fn tidy(app: App) {
         app.ingest_rate.tidy();
         app.retry_rate.tidy();
         app.auth_failures.tidy();
+        app.sign_ins.tidy();
         telemetry::metrics().run_upkeep();
     }
 }

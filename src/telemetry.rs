@@ -9,7 +9,9 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 /// Sends log lines to stderr. `filter` is in the syntax of [`EnvFilter`]; the error says what is wrong with it.
 /// Panics become log lines too. Only the first call in a process has an effect on the lines.
 pub fn log_to_stderr(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|err| format!("log: {err}"))?;
+    // rmcp would log each message it handles, at any level, and payloads are in them.
+    let quiet = "rmcp=error".parse().expect("it is a directive");
+    let filter = EnvFilter::try_new(filter).map_err(|err| format!("log: {err}"))?.add_directive(quiet);
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let registry = tracing_subscriber::registry().with(filter);
@@ -66,6 +68,11 @@ fn describe() {
         "weft_deliveries_expired_total",
         "Of the canceled, those that waited for longer than their workspace keeps events"
     );
+    describe_counter!("weft_operational_events_total", "What the operator was told, by event");
+    describe_counter!(
+        "weft_operational_events_dropped_total",
+        "What the operator was not told because too much waited to be told, by event"
+    );
     describe_gauge!("weft_quarantined", "Actors that fell too often to be started again soon, by kind");
     describe_gauge!("weft_queue_depth", "Deliveries that wait, by their connection's state");
     describe_gauge!(
@@ -77,7 +84,7 @@ fn describe() {
     describe_histogram!("weft_commit_seconds", Unit::Seconds, "The time a group of records took to disk");
     describe_counter!("weft_actor_restarts_total", "Actors started again after a fault, by kind");
     // From the first scrape on, so that an alarm on their growth misses nothing.
-    for actor in ["connection", "rule", "workspace", "retention"] {
+    for actor in ["connection", "rule", "workspace", "retention", "notices"] {
         metrics::counter!("weft_actor_restarts_total", "actor" => actor).absolute(0);
     }
     for name in ["weft_events_accepted_total", "weft_events_routed_total"] {

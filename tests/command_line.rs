@@ -26,6 +26,9 @@ fn refusal(why: &str, output: &Output) -> String {
 fn bad_configuration_is_one_clear_line_and_no_success() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name).display().to_string();
+    let secret = format!("whsec_{}", "A".repeat(44));
+    let told =
+        |url: &str, secret: &str| format!("[operational_webhook]\nurl = \"{url}\"\nsecret = \"{secret}\"\n");
     #[rustfmt::skip]
     let files = [
         // why                       in the file                                     named
@@ -38,6 +41,12 @@ fn bad_configuration_is_one_clear_line_and_no_success() {
         ("a list of the wrong kind", "outbound_allow = [8]\n",                       "outbound_allow"),
         ("out of its bounds",        "[delivery]\nretry_jitter = 2\n",              "delivery.retry_jitter"),
         ("less than it can be",      "[store]\nsegment_bytes = 4096\n",             "store.segment_bytes"),
+        ("a URL that is none",       &told("ops.example.com", &secret),              "operational_webhook.url: is not usable: "),
+        ("plain http",               &told("http://ops.example.com/", &secret),      "operational_webhook.url: is not usable: "),
+        ("a private address",        &told("https://10.0.0.1/", &secret),            "operational_webhook.url: is not usable: "),
+        ("a URL without its secret", &told("https://ops.example.com/", ""),          "operational_webhook.secret: must be whsec_ and"),
+        ("a short secret",           &told("https://ops.example.com/", "whsec_c2hvcnQ="), "operational_webhook.secret: must be whsec_ and"),
+        ("a secret that is a number", "[operational_webhook]\nsecret = 12345\n",     "operational_webhook.secret: must be text"),
     ];
     for (why, text, expected) in files {
         std::fs::write(at("bad.toml"), text).expect("it is ours");
@@ -112,7 +121,8 @@ fn a_master_key_inside_the_data_is_refused() {
 fn help_names_every_command_and_a_token_is_one_line() {
     let help = weft(&["--help"], &[]);
     let text = String::from_utf8_lossy(&help.stdout);
-    for command in ["dev", "serve", "init", "verify", "repair", "token"] {
+    for command in ["dev", "serve", "init", "verify", "repair", "token", "mcp", "completions", "event", "key"]
+    {
         assert!(text.contains(&format!("  {command} ")), "{text}");
     }
     let keys = [
@@ -126,4 +136,42 @@ fn help_names_every_command_and_a_token_is_one_line() {
     assert!(weft::auth::Token::parse(text.trim()).is_ok(), "{text}");
     let without = weft(&["token"], &keys[..2]);
     assert!(!without.status.success() && !String::from_utf8_lossy(&without.stderr).contains(keys[1].1));
+}
+
+#[test]
+fn every_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = weft(&["completions", shell], &[]);
+        let script = String::from_utf8(output.stdout).expect("text");
+        assert!(output.status.success() && output.stderr.is_empty(), "{shell}");
+        for word in ["export", "idempotency-key", "rotate-key", "outbound-allow"] {
+            assert!(script.contains(word), "{shell} completes {word}");
+        }
+    }
+    assert_eq!(weft(&["completions", "tcsh"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_server_that_nobody_named_is_the_configurations() {
+    let keys = [
+        "--access-key",
+        "mk_0123456789abcdefABCDEF",
+        "--secret-key",
+        "s",
+        "--org",
+        "7b0e8e55-4c1b-4a39-9d35-0a2d7c1f3c11",
+    ];
+    #[rustfmt::skip]
+    let cases = [
+        (("WEFT_LISTEN", "127.0.0.1:9"), "weft: cannot reach http://127.0.0.1:9: "),
+        (("WEFT_LISTEN", "0.0.0.0:9"),   "weft: cannot reach http://127.0.0.1:9: "),
+        (("WEFT_LISTEN", "127.0.0.1:0"), "weft: the configuration names no port; say --server URL"),
+        (("WEFT_LISTEN", "nowhere"),     "weft: configuration: listen"),
+    ];
+    for (variable, expected) in cases {
+        let output = weft(&[&["workspace", "list"][..], &keys].concat(), &[variable]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), told.lines().count()), (Some(1), 1), "{variable:?}: {told}");
+        assert!(told.starts_with(expected), "{variable:?}: {told}");
+    }
 }

@@ -47,9 +47,10 @@ fn names(text: &str, name: &str) -> Vec<usize> {
                 && (before.ends_with("::") || after.starts_with("::"))
         })
     };
-    // base64 has an `engine` of its own.
-    let is_base64 = |line: &str| line.contains("general_purpose") || line.contains("GeneralPurpose");
-    let found = text.lines().enumerate().filter(|(_, line)| is_path(line) && !is_base64(line));
+    // base64 has an `engine` of its own, rmcp a `transport`.
+    let others = ["general_purpose", "GeneralPurpose", "use rmcp::transport::"];
+    let is_others = |line: &str| others.iter().any(|name| line.contains(name));
+    let found = text.lines().enumerate().filter(|(_, line)| is_path(line) && !is_others(line));
     found.map(|(at, _)| at + 1).collect()
 }
 

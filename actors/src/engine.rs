@@ -8,14 +8,19 @@ mod connections;
 mod events;
 mod identity;
 mod keys;
+mod meter;
 mod names;
+mod notices;
 mod oauth;
 mod options;
+mod passwords;
+mod plans;
 mod rules;
 mod search;
 mod seen_through;
 mod sessions;
 mod trial;
+mod users;
 mod vault;
 
 pub use self::{
@@ -24,14 +29,17 @@ pub use self::{
     events::IngestRequest,
     keys::{MachineKeyClear, NewMachineKey},
     names::NamePatch,
+    notices::OperationalWebhook,
     oauth::{ConsentBack, ConsentEnd, ConsentFor, NewConsent, OpenedConsent, Starter, consent_cookie},
     options::{DeliveryDefaults, Options, Seams},
+    plans::PlanView,
     rules::{NewRule, RulePatch},
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
     sessions::{Minted, NewSession},
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
+    users::{Joining, NewInvitation, SignedIn, UserPatch},
 };
-use self::{oauth::Grants, vault::Vault};
+use self::{oauth::Grants, passwords::Passwords, plans::Limits, vault::Vault};
 pub use crate::destinations::{
     live::Item,
     setup::{App, Operator},
@@ -47,13 +55,15 @@ use crate::{
     clock::Clock,
     destinations::{self, Destination},
     domain::{
+        audit::{Act, Actor, AuditEntry, AuditFilter},
         connection::{Connection, InactiveReason},
-        ids::IdSource,
+        ids::{AuditId, IdSource, OrganizationId},
+        plan::{Exceeded, Retention},
         timestamp::Timestamp,
     },
     store::{Change, Fence, Store},
     transport::Http,
-    tree::{Context, Settings, Tree},
+    tree::{Context, Notices, Settings, Tree},
 };
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -79,6 +89,9 @@ pub enum EngineError {
     /// It does not fit what is there.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The organization's plan has no room for it.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Nothing can be accepted at the moment.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -93,14 +106,17 @@ pub enum EngineError {
         "the master key is not the one this data was sealed with; give the right one, in its file or as WEFT_MASTER_KEY"
     )]
     WrongMasterKey,
+    /// Who signs in, or accepts, showed nothing that is good. What was wrong is nobody's business.
+    #[error("invalid credentials")]
+    NotProven,
     /// A fault of ours. The text is for the log, not for the caller.
     #[error("{0}")]
     Internal(String),
 }
 
-/// The engine. Cheap to clone.
+/// The engine, in the name of whoever [`Engine::by`] says, else in its own. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Inner>, Arc<Actor>);
 
 struct Inner {
     store: Arc<dyn Store>,
@@ -110,12 +126,16 @@ struct Inner {
     ids: IdSource,
     http: Http,
     vault: Vault,
+    limits: Limits,
+    passwords: Passwords,
     /// Machine keys whose use was recorded lately, and when.
     keys_used: Mutex<HashMap<String, Timestamp>>,
     /// Makes connections ready to be asked.
     preparer: Arc<dyn Preparer>,
     /// Accounts that are being connected in a browser.
     consents: oauth::Consents,
+    /// What the operator is told.
+    notices: Notices,
     /// Whose turn it is to read payloads.
     scans: Semaphore,
     tree: Option<Tree>,
@@ -136,13 +156,18 @@ impl Engine {
         let http = options::http(&options)?;
         let store = options::open_store(&options).await?;
         let clock = options.clock.steady(store.latest());
-        let (operator, faults) = (options.operator, options.seams.faults);
+        let (operator, faults) = (options.operator.clone(), options.seams.faults.clone());
         let grants =
             Grants::new(store.clone(), http.clone(), clock.clone(), operator.clone(), faults.clone());
         let vault = Vault::new(store.clone(), &options.master_key, operator, grants);
         vault.check().await?;
         let fence = store.fence();
+        let notices = match with_tree {
+            true => notices::arrange(&options, &store, &vault, &clock, http.policy()).await?,
+            false => Notices::default(),
+        };
         let preparer = options.seams.preparer.unwrap_or_else(|| Arc::new(vault.clone()));
+        let plans = Arc::new(options.plans);
         let mut tree = None;
         if with_tree {
             let settings = Settings {
@@ -150,32 +175,59 @@ impl Engine {
                 timeout: options.delivery.timeout,
                 max_in_flight: options.delivery.max_in_flight,
                 idle_after: options.idle_after,
-                retention_days: options.retention_days,
+                retention: Retention { default_days: options.retention_days, plans: plans.clone() },
+                audit_retention_days: options.audit_retention_days,
                 retention_every: options.retention_every,
             };
             let preparer = preparer.clone();
             let (store, clock) = (store.clone(), clock.clone());
-            let ctx = Context::new(store, clock, http.clone(), preparer, faults, settings);
+            let ctx = Context::new(store, clock, http.clone(), preparer, faults, settings, notices.clone());
             tree = Some(Tree::start(ctx).await.map_err(internal)?);
         }
         let ids = IdSource::starting_after(store.latest());
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             store,
             fence,
             clock,
             ids,
             http,
             vault,
+            limits: Limits::new(plans),
+            passwords: Passwords::default(),
             keys_used: Mutex::default(),
             preparer,
             consents: oauth::Consents::default(),
+            notices,
             scans: Semaphore::new(search::SCANS_MAX),
             tree,
-        })))
+        };
+        Ok(Self(Arc::new(inner), Arc::new(Actor::system())))
+    }
+
+    /// The same engine, doing what it is asked in this one's name: so it is in the audit log.
+    pub fn by(&self, actor: Actor) -> Self {
+        Self(self.0.clone(), Arc::new(actor))
+    }
+
+    /// Something is done just now.
+    fn act(&self) -> Act {
+        let at = self.0.clock.now();
+        Act { id: AuditId::from_uuid(self.0.ids.next(at)), at, actor: (*self.1).clone() }
     }
 
     async fn configure(&self, change: Change) -> Result<(), EngineError> {
-        Ok(self.0.store.configure(self.0.fence, change).await?)
+        Ok(self.0.store.configure(self.0.fence, change, Some(self.act())).await?)
+    }
+
+    /// An organization's audit log, newest first, after (that is, older than) `after`.
+    pub async fn audit(
+        &self,
+        organization: OrganizationId,
+        filter: AuditFilter,
+        after: Option<AuditId>,
+        limit: usize,
+    ) -> Result<Page<AuditEntry, AuditId>, EngineError> {
+        Ok(self.0.store.audit(organization, filter, after, limit).await?)
     }
 
     /// Whether new events are accepted, and why not.

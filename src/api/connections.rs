@@ -155,7 +155,7 @@ pub(super) async fn create(
         created_by: caller.name(),
     };
     let scope = caller.workspace(&app, workspace).await?;
-    let connection = app.engine.create_connection(scope, new).await?.into();
+    let connection = caller.engine(&app).create_connection(scope, new).await?.into();
     #[derive(Serialize)]
     struct Created {
         connection: ConnectionJson,
@@ -238,7 +238,7 @@ async fn change(
     patch: ConnectionPatch,
 ) -> Result<Response, ApiError> {
     let (scope, id) = place(&app, &caller, id).await?;
-    let changed = app.engine.update_connection(scope, id, patch).await?;
+    let changed = caller.engine(&app).update_connection(scope, id, patch).await?;
     Ok(respond(StatusCode::OK, &ConnectionJson::from(changed)))
 }
 
@@ -249,7 +249,8 @@ pub(super) async fn delete(
     OptionalJson(form): OptionalJson<DeleteForm>,
 ) -> Result<Response, ApiError> {
     let (scope, id) = place(&app, &caller, id).await?;
-    let deleted = app.engine.delete_connection(scope, id, form.force_delete.unwrap_or(false)).await?;
+    let deleted =
+        caller.engine(&app).delete_connection(scope, id, form.force_delete.unwrap_or(false)).await?;
     #[derive(Serialize)]
     struct Deleted {
         id: ConnectionId,

@@ -1,6 +1,7 @@
 //! What goes wrong, as the contract says it: a status, and `message` with an `error` beside it.
 
 use crate::http::BodyError;
+use actors::domain::plan::Exceeded;
 use actors::engine::{EngineError, FieldError, Refusal, Unavailable};
 use axum::{
     body::Body,
@@ -154,11 +155,13 @@ impl From<EngineError> for ApiError {
             EngineError::Meaningless(fields) => Self::invalid(fields).of_meaning(),
             err @ EngineError::Inactive(_) => Self::new(StatusCode::CONFLICT, err.to_string()),
             EngineError::Refused(refusal) => refusal.into(),
+            EngineError::Exceeded(exceeded) => exceeded.into(),
             EngineError::Unavailable(reason) => reason.into(),
             err @ EngineError::TooMany(_) => Self {
                 retry_after_seconds: Some(60),
                 ..Self::new(StatusCode::SERVICE_UNAVAILABLE, err.to_string())
             },
+            EngineError::NotProven => Self::unauthorized(),
             EngineError::ProbeFailed(why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, why),
             err @ (EngineError::Internal(_) | EngineError::WrongMasterKey) => {
                 tracing::error!(why = %err, "the engine failed");
@@ -172,7 +175,9 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-            Refusal::TooMany(..) | Refusal::TooManyKeys(_) => StatusCode::FORBIDDEN,
+            Refusal::TooMany(..) | Refusal::TooManyKeys(_) | Refusal::TooManyUsers(..) => {
+                StatusCode::FORBIDDEN
+            }
             Refusal::TooManyMatches(_) => StatusCode::BAD_REQUEST,
             Refusal::InFlight => StatusCode::TOO_EARLY,
             Refusal::ConnectionGone | Refusal::ConnectionInactive => StatusCode::UNPROCESSABLE_ENTITY,
@@ -182,10 +187,31 @@ impl From<Refusal> for ApiError {
             | Refusal::HasRules(_)
             | Refusal::Stale(_)
             | Refusal::SessionOver(_)
+            | Refusal::LastOwner
             | Refusal::IdempotencyMismatch
             | Refusal::Final(_) => StatusCode::CONFLICT,
         };
         Self::new(status, refusal.to_string())
+    }
+}
+
+/// 429 where there is room again by itself, else 403.
+impl From<Exceeded> for ApiError {
+    fn from(exceeded: Exceeded) -> Self {
+        let what = FieldError::new(exceeded.limit.key(), format!("is at most {} in this plan", exceeded.of));
+        let (status, retry_after_seconds) = match exceeded.until {
+            Some((_, wait)) => {
+                let seconds = u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX);
+                (StatusCode::TOO_MANY_REQUESTS, Some(seconds))
+            }
+            None => (StatusCode::FORBIDDEN, None),
+        };
+        Self {
+            name: Some("PlanLimitExceeded"),
+            data: [what].into(),
+            retry_after_seconds,
+            ..Self::new(status, exceeded.to_string())
+        }
     }
 }
 
@@ -237,6 +263,8 @@ impl IntoResponse for ApiError {
 mod tests {
     use super::*;
     use actors::domain::{connection::InactiveReason, event::Status, session::Over};
+    use actors::domain::{plan::Limit, timestamp::Timestamp};
+    use std::time::Duration;
 
     #[test]
     fn the_body_is_the_contracts() {
@@ -256,6 +284,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_status() {
+        let until = Some((Timestamp(9), Duration::from_secs(8)));
         #[rustfmt::skip]
         let cases = [
             (EngineError::Invalid(vec![]),                           400, None),
@@ -267,7 +296,12 @@ mod tests {
             (Refusal::HasRules(2).into(),                            409, None),
             (Refusal::Stale("connection").into(),                    409, None),
             (Refusal::TooMany(10, "rules").into(),                   403, None),
+            (Exceeded { limit: Limit::Rules, of: 3, until: None }.into(), 403, None),
+            (Exceeded { limit: Limit::EventsPerMonth, of: 3, until }.into(), 429, Some("9")),
             (Refusal::TooManyKeys(10).into(),                        403, None),
+            (Refusal::TooManyUsers(10, "users").into(),              403, None),
+            (Refusal::LastOwner.into(),                              409, None),
+            (EngineError::NotProven,                                 401, None),
             (Refusal::SessionOver(Over::Revoked).into(),             409, None),
             (Refusal::TooManyMatches(200).into(),                    400, None),
             (Refusal::IdempotencyMismatch.into(),                    409, None),

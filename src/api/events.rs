@@ -179,6 +179,11 @@ async fn accept_bulk(
     if let Some(reason) = unavailable.filter(|_| outcomes.iter().all(Result::is_err)) {
         return Err(reason.into());
     }
+    let is_exceeded = |outcome: &Result<_, _>| matches!(outcome, Err(EngineError::Exceeded(_)));
+    if !outcomes.is_empty() && outcomes.iter().all(is_exceeded) {
+        let first = outcomes.into_iter().find_map(Result::err);
+        return Err(first.map_or_else(ApiError::internal, ApiError::from));
+    }
     let outcomes = outcomes.into_iter().map(|outcome| outcome.map_err(ApiError::from));
     Ok(bulk_response(refused, outcomes))
 }

@@ -338,7 +338,7 @@ pub(super) async fn retry(
     }
     let found = details(&app, &caller, event).await?;
     let rule = delivery_of(&found, rule)?.rule_id;
-    let delivery = app.engine.retry(scope_of(&found), found.summary.event.id, rule).await?;
+    let delivery = caller.engine(&app).retry(scope_of(&found), found.summary.event.id, rule).await?;
     Ok(respond(StatusCode::OK, &RuleEventJson::new(&found.summary.event, &delivery)))
 }
 
@@ -349,7 +349,7 @@ pub(super) async fn cancel_rule(
 ) -> Result<Response, ApiError> {
     let found = details(&app, &caller, event).await?;
     let rule_id = delivery_of(&found, rule)?.rule_id;
-    let after = app.engine.cancel(scope_of(&found), found.summary.event.id, Some(rule_id)).await?;
+    let after = caller.engine(&app).cancel(scope_of(&found), found.summary.event.id, Some(rule_id)).await?;
     let delivery = delivery_of(&after, rule)?;
     Ok(respond(StatusCode::OK, &RuleEventJson::new(&after.summary.event, delivery)))
 }
@@ -360,7 +360,7 @@ pub(super) async fn cancel_event(
     Ids([event]): Ids<1>,
 ) -> Result<Response, ApiError> {
     let found = details(&app, &caller, event).await?;
-    let mut after = app.engine.cancel(scope_of(&found), found.summary.event.id, None).await?;
+    let mut after = caller.engine(&app).cancel(scope_of(&found), found.summary.event.id, None).await?;
     after.unmatched = found.unmatched;
     Ok(respond(StatusCode::OK, &EventJson::from(after)))
 }

@@ -7,7 +7,7 @@ use super::{
     json::{Json, OptionalJson, respond},
     page::{self, CONFIGURED, Envelope, List, Query},
 };
-use crate::auth::Caller;
+use crate::auth::{Caller, Who};
 use actors::{
     domain::{
         access::{KeyLimits, Permission},
@@ -125,13 +125,13 @@ pub(super) async fn create(
     Json(form): Json<NewForm>,
 ) -> Result<Response, ApiError> {
     let limits = form.limits()?;
-    if let Caller::Machine(machine) = &caller
+    if let Who::Machine(machine) = &caller.who
         && !machine.limits.covers(&limits)
     {
         return Err(ApiError::forbidden("a key may make no other that may do more than itself"));
     }
     let new = NewMachineKey { name: Some(form.name), limits, created_by: Some(caller.name()) };
-    let (key, clear) = app.engine.create_limited_machine_key(caller.organization_id(), new).await?;
+    let (key, clear) = caller.engine(&app).create_limited_machine_key(caller.organization_id(), new).await?;
     #[derive(Serialize)]
     struct Created {
         key: KeyJson,
@@ -146,11 +146,11 @@ pub(super) async fn revoke(
     caller: Caller,
     Named(access_key): Named,
 ) -> Result<Response, ApiError> {
-    if matches!(&caller, Caller::Machine(machine) if machine.access_key == access_key) {
+    if matches!(&caller.who, Who::Machine(machine) if machine.access_key == access_key) {
         let message = "a key cannot revoke itself; make another and revoke this one with it";
         return Err(ApiError::new(StatusCode::CONFLICT, message));
     }
-    app.engine.delete_machine_key(caller.organization_id(), &access_key).await?;
+    caller.engine(&app).delete_machine_key(caller.organization_id(), &access_key).await?;
     Ok(respond(StatusCode::OK, &serde_json::json!({ "revoked": true })))
 }
 
@@ -173,7 +173,7 @@ pub(super) async fn rotate(
     let overlap = Duration::from_secs(overlap.unsigned_abs());
     let workspace = WorkspaceId::from_uuid(workspace);
     let scope = caller.workspace(&app, workspace).await?;
-    let key = app.engine.rotate_publishable_key(scope, workspace, overlap).await?;
+    let key = caller.engine(&app).rotate_publishable_key(scope, workspace, overlap).await?;
     let PublishableKey { public_key, name, created_at, older, .. } = key;
     #[derive(Serialize)]
     struct OlderJson {

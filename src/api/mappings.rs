@@ -133,5 +133,5 @@ pub(super) async fn save(
     let Json(form) = form.map_err(ApiError::of_meaning)?;
     let new = form.check(caller.name()).map_err(ApiError::of_meaning)?;
     let (scope, id) = connections::place(&app, &caller, id).await?;
-    shown(app.engine.save_default_mapping(scope, id, new).await?)
+    shown(caller.engine(&app).save_default_mapping(scope, id, new).await?)
 }

@@ -5,30 +5,39 @@
 //! [`answer`] wraps the router in one function, since six layers cost ingest 42 % of its rate.
 
 mod accounts;
+mod audit;
 mod connections;
 pub(crate) mod document;
 pub(crate) mod error;
 mod events;
-mod form;
+pub(crate) mod form;
 mod history;
 mod integrations;
-mod json;
+mod invitations;
+pub(crate) mod json;
 mod keys;
 mod mappings;
 mod names;
 mod oauth;
 mod ops;
+mod organization;
 mod page;
 mod rules;
 mod search;
 mod sessions;
+mod sign_in;
 mod trial;
+mod usage;
+mod users;
 mod workspaces;
 
 use self::error::ApiError;
+pub(crate) use self::invitations::link as invitation_link;
 use crate::{
     auth::Ask,
     config::Config,
+    mcp,
+    proxies::Proxies,
     rate::{AuthFailures, Rate},
 };
 use actors::{
@@ -64,7 +73,7 @@ const TARGET_BYTES_MAX: usize = 8 * 1024;
 const EVENTS: &str = "/api/v1/events";
 const EVENTS_BULK: &str = "/api/v1/events/bulk";
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ids from callers are replaced, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -136,11 +145,27 @@ fn routes() -> Router<App> {
             "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",
             ask(Payload, Events, get(history::response_details)),
         )
+        .route("/usage",                      ask(Read, Workspaces, get(usage::list)))
+        .route("/workspaces/{workspace}/usage", ask(Read, Workspaces, get(usage::list_of_workspace)))
+        .route("/plan",                       ask(Read, Organization, get(usage::plan)))
         .route("/sessions",                   ask(Sessions, Workspaces, get(sessions::list).post(sessions::mint)))
         .route("/sessions/{session}",         ask(Sessions, Workspaces, delete(sessions::revoke)))
         .route("/sessions/{session}/refresh", ask(Sessions, Workspaces, post(sessions::refresh)))
         .route("/keys",                       ask(Keys, Organization, get(keys::list).post(keys::create)))
-        .route("/keys/{access_key}",          ask(Keys, Organization, delete(keys::revoke)));
+        .route("/keys/{access_key}",          ask(Keys, Organization, delete(keys::revoke)))
+        .route("/organization", each([
+            ask(Read,     Organization, get(organization::get)),
+            ask(Keys,     Organization, put(organization::rename)),
+        ]))
+        .route("/users",                      ask(Keys, Organization, get(users::list)))
+        .route("/users/{user}",               ask(Keys, Organization, patch(users::patch).delete(users::delete)))
+        .route("/invitations",                ask(Keys, Organization, get(invitations::list).post(invitations::create)))
+        .route("/invitations/{invitation}",   ask(Keys, Organization, delete(invitations::delete)))
+        .route("/invitations/accept", post(invitations::accept))
+        .route("/sign-in", post(sign_in::sign_in))
+        .route("/sign-out",                   ask(Read, Organization, post(sign_in::sign_out)))
+        .route("/password",                   ask(Read, Organization, post(sign_in::change_password)))
+        .route("/audit",                      ask(Keys, Workspaces, get(audit::list)));
     Router::new()
         .nest("/api/v1", v1)
         .route("/healthz", get(ops::healthz))
@@ -148,6 +173,7 @@ fn routes() -> Router<App> {
         .route("/metrics", get(ops::metrics))
         .route("/oauth/start", get(oauth::start))
         .route("/oauth/callback", get(oauth::callback))
+        .route("/mcp", post(mcp::answer))
         .fallback(async || ApiError::not_found("route"))
         .method_not_allowed_fallback(async || method_not_allowed())
 }
@@ -180,6 +206,10 @@ pub struct Shared {
     /// Retries by hand of each organization.
     pub retry_rate: Rate<OrganizationId>,
     pub auth_failures: AuthFailures,
+    /// Who is believed about where a request came from.
+    pub proxies: Proxies,
+    /// Passwords that each address may try, right or wrong: each costs a hash.
+    pub sign_ins: AuthFailures,
     /// What comes before the path in a URL for a browser, once it is known where the server listens.
     pub public_url: OnceLock<String>,
     /// Pages on this machine may embed over plain http.
@@ -213,6 +243,8 @@ impl App {
             ingest_rate: Rate::new(ingest.events_per_second, ingest.burst),
             retry_rate: Rate::new(retries.per_second, retries.burst),
             auth_failures: AuthFailures::new(auth.failures_per_minute, auth.failures_burst),
+            proxies: Proxies(http.trusted_proxies.clone()),
+            sign_ins: AuthFailures::new(auth.sign_ins_per_minute, auth.sign_ins_burst),
             public_url: OnceLock::new(),
             allow_http: *allow_http,
             ending: AtomicBool::new(false),
@@ -237,6 +269,10 @@ impl Deref for App {
 #[derive(Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// What an answer bears as `X-Request-Id`.
+#[derive(Clone)]
+pub struct RequestId(pub HeaderValue);
+
 /// Answers one request. Never panics, and whatever happens the answer is JSON with a request id.
 pub async fn answer<B>(mut router: Router, request: axum::http::Request<B>, peer: SocketAddr) -> Response
 where
@@ -253,6 +289,10 @@ where
         None => {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
+            if request.uri().path() == mcp::PATH {
+                request.extensions_mut().insert(mcp::Routes(router.clone()));
+            }
+            request.extensions_mut().insert(RequestId(request_id.clone()));
             match AssertUnwindSafe(router.call(request)).catch_unwind().await {
                 Ok(Ok(response)) => response,
                 Err(_) => {

@@ -138,6 +138,7 @@ async fn save(
     let workspace = WorkspaceId::from_uuid(workspace);
     caller.workspace(&app, workspace).await?;
     let organization = caller.organization_id();
-    let name = app.engine.save_name(organization, workspace, (kind, &key), patch, &caller.name()).await?;
+    let name =
+        caller.engine(&app).save_name(organization, workspace, (kind, &key), patch, &caller.name()).await?;
     Ok(respond(StatusCode::OK, &NameJson::from(name)))
 }

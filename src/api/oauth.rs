@@ -10,7 +10,7 @@ use super::{
     form::{self, Fields},
     json::{Json, respond},
 };
-use crate::auth::Caller;
+use crate::auth::{Caller, Who};
 use actors::{
     domain::{ids::WorkspaceId, timestamp::Timestamp},
     engine::{ConsentBack, ConsentEnd, ConsentFor, NewConsent, Scope, Starter, consent_cookie},
@@ -68,12 +68,13 @@ pub(super) async fn begin(
         }
         None => new_connection(&app, &caller, &form).await?,
     };
-    let by = match &caller {
-        Caller::Machine(machine) => Starter::Machine(machine.access_key.clone()),
-        Caller::Session(session) => Starter::Session(session.id),
+    let by = match &caller.who {
+        Who::Machine(machine) => Starter::Machine(machine.access_key.clone()),
+        Who::Session(session) => Starter::Session(session.id),
+        Who::User(user) => Starter::User(user.id),
     };
     let new = NewConsent { of, by, created_by: caller.name() };
-    let (ticket, expires_at) = app.engine.begin_consent(scope, new).await?;
+    let (ticket, expires_at) = caller.engine(&app).begin_consent(scope, new).await?;
     let url = format!("{}/oauth/start?ticket={}", public_url(&app), ticket.expose());
     Ok(respond(StatusCode::CREATED, &Ticket { url, expires_at }))
 }

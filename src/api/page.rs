@@ -38,6 +38,10 @@ pub enum List {
     Sessions,
     Keys,
     Integrations,
+    Users,
+    Invitations,
+    Audit,
+    Usage,
 }
 
 /// The query string. What nobody asks for is ignored; of a name that comes twice the first counts.
@@ -90,12 +94,12 @@ impl Query {
     }
 
     /// Which page is asked for: its size, and the id of the record before it.
-    pub fn page<Id>(
+    pub fn page<Id, const N: usize>(
         &self,
         list: List,
         place: &[u8],
         sizes: Sizes,
-        id: fn([u8; 16]) -> Id,
+        id: fn([u8; N]) -> Id,
     ) -> Result<(usize, Option<Id>), ApiError> {
         let limit = match self.get("limit") {
             None => sizes.default,
@@ -137,18 +141,17 @@ fn seal(list: List, place: &[u8]) -> [u8; SEAL_BYTES] {
     hash[..SEAL_BYTES].try_into().expect("a hash is longer")
 }
 
-fn cursor(list: List, place: &[u8], id: &[u8; 16]) -> String {
+fn cursor(list: List, place: &[u8], id: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode([&[CURSOR_VERSION][..], &seal(list, place), id].concat())
 }
 
-fn open_cursor(list: List, place: &[u8], text: &str) -> Option<[u8; 16]> {
-    const LEN: usize = 1 + SEAL_BYTES + 16;
-    if text.len() > 2 * LEN {
+fn open_cursor<const N: usize>(list: List, place: &[u8], text: &str) -> Option<[u8; N]> {
+    if text.len() > 2 * (1 + SEAL_BYTES + N) {
         return None;
     }
-    let bytes: [u8; LEN] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (version, rest) = bytes.split_first()?;
-    let (sealed, id) = rest.split_at(SEAL_BYTES);
+    let (sealed, id) = rest.split_at_checked(SEAL_BYTES)?;
     (*version == CURSOR_VERSION && sealed == seal(list, place)).then(|| id.try_into().ok()).flatten()
 }
 
@@ -163,12 +166,12 @@ pub struct Envelope<T> {
 
 impl<T> Envelope<T> {
     /// A page, its records as the wire shows them.
-    pub fn new<R, Id>(
+    pub fn new<R, Id, const N: usize>(
         list: List,
         place: &[u8],
         limit: usize,
         page: Page<R, Id>,
-        id: impl Fn(&Id) -> [u8; 16],
+        id: impl Fn(&Id) -> [u8; N],
         show: impl Fn(R) -> T,
     ) -> Self {
         let next_cursor = page.next.map(|next| cursor(list, place, &id(&next)));

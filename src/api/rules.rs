@@ -193,7 +193,7 @@ pub(super) async fn create(
         created_by: caller.name(),
     };
     let scope = caller.workspace(&app, workspace).await?;
-    let rule = app.engine.create_rule(scope, new).await?.into();
+    let rule = caller.engine(&app).create_rule(scope, new).await?.into();
     #[derive(Serialize)]
     struct Created {
         rule: RuleJson,
@@ -258,7 +258,7 @@ pub(super) async fn patch(
         hidden: form.hidden,
     };
     let Rule { id, workspace_id, .. } = found(&app, &caller, id).await?;
-    let rule = app.engine.update_rule(Scope::Workspace(workspace_id), id, patch).await?;
+    let rule = caller.engine(&app).update_rule(Scope::Workspace(workspace_id), id, patch).await?;
     Ok(respond(StatusCode::OK, &RuleJson::from(rule)))
 }
 
@@ -268,7 +268,7 @@ pub(super) async fn delete(
     Ids([id]): Ids<1>,
 ) -> Result<Response, ApiError> {
     let Rule { id, workspace_id, .. } = found(&app, &caller, id).await?;
-    let rule = app.engine.delete_rule(Scope::Workspace(workspace_id), id).await?;
+    let rule = caller.engine(&app).delete_rule(Scope::Workspace(workspace_id), id).await?;
     #[derive(Serialize)]
     struct Deleted {
         id: RuleId,

@@ -106,7 +106,7 @@ fn word<T: DeserializeOwned>(query: &Query, name: &str, msg: &str) -> Result<Opt
 }
 
 /// A time; one before all events is their beginning.
-fn moment(query: &Query, name: &str) -> Result<Option<Timestamp>, ApiError> {
+pub(super) fn moment(query: &Query, name: &str) -> Result<Option<Timestamp>, ApiError> {
     let no_time = |_| ApiError::field(name, "must be an RFC 3339 time, such as 2026-03-15T12:00:00Z");
     let read = |text: &str| text.parse::<Timestamp>().map(|at| at.max(Timestamp(0))).map_err(no_time);
     query.get(name).map(read).transpose()

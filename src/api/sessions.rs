@@ -280,7 +280,7 @@ pub(super) async fn mint(
 ) -> Result<Response, ApiError> {
     let new = form.into_new(caller.name(), app.allow_http)?;
     caller.workspace(&app, new.workspace_id).await?;
-    let minted = app.engine.create_session(caller.organization_id(), new).await?;
+    let minted = caller.engine(&app).create_session(caller.organization_id(), new).await?;
     let Minted { session, access_token, launch_token, launch_expires_at } = minted;
     #[derive(Serialize)]
     struct MintedJson<'t> {
@@ -345,7 +345,7 @@ pub(super) async fn refresh(
 ) -> Result<Response, ApiError> {
     let found = found(&app, &caller, id).await?;
     let scope = actors::engine::Scope::Workspace(found.workspace_id);
-    let (session, token) = app.engine.refresh_session(scope, id).await?;
+    let (session, token) = caller.engine(&app).refresh_session(scope, id).await?;
     Ok(respond(StatusCode::OK, &TokenJson::new(&session, token.expose())))
 }
 
@@ -356,7 +356,7 @@ pub(super) async fn revoke(
 ) -> Result<Response, ApiError> {
     let found = found(&app, &caller, id).await?;
     let scope = actors::engine::Scope::Workspace(found.workspace_id);
-    app.engine.revoke_session(scope, id).await?;
+    caller.engine(&app).revoke_session(scope, id).await?;
     Ok(respond(StatusCode::OK, &serde_json::json!({ "revoked": true })))
 }
 

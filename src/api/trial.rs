@@ -146,7 +146,7 @@ async fn answer(
             created_by: caller.name(),
             idempotency: None,
         };
-        let event = app.engine.test(Trial { request, rule: rule.map(|rule| rule.id) }).await?;
+        let event = caller.engine(app).test(Trial { request, rule: rule.map(|rule| rule.id) }).await?;
         #[derive(Serialize)]
         struct Tested<'e> {
             event: AcceptedJson<'e>,

@@ -83,7 +83,7 @@ pub(super) async fn create(
     form.check()?;
     let description = form.description.flatten();
     let (workspace, _) =
-        app.engine.create_workspace(caller.organization_id(), form.name, description).await?;
+        caller.engine(&app).create_workspace(caller.organization_id(), form.name, description).await?;
     #[derive(Serialize)]
     struct Created {
         workspace: WorkspaceJson,
@@ -113,7 +113,9 @@ pub(super) async fn update(
     form.check()?;
     let id = WorkspaceId::from_uuid(id);
     caller.workspace(&app, id).await?;
-    let updated =
-        app.engine.update_workspace(caller.organization_id(), id, form.name, form.description).await?;
+    let updated = caller
+        .engine(&app)
+        .update_workspace(caller.organization_id(), id, form.name, form.description)
+        .await?;
     Ok(respond(StatusCode::OK, &WorkspaceJson::of(&app, updated)))
 }

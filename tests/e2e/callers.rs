@@ -1,6 +1,6 @@
 //! I9: what sessions of every kind and keys of every limit may do, on every route there is.
 
-use super::isolation::{CATALOGUE, For, ROUTES, World};
+use super::isolation::{CATALOGUE, ROUTES, World};
 use crate::support::{Receiver, Reply, Weft, ids, text};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn kinds() -> Vec<Kind> {
     kinds
 }
 
-/// Checks 45 and 46, and all between them: one table of routes, asked by every kind of session.
+/// One table of routes, asked by every kind of session.
 #[tokio::test]
 async fn a_session_may_what_its_kind_allows_and_nothing_else() {
     let world = World::new().await;
@@ -57,7 +57,7 @@ async fn a_session_may_what_its_kind_allows_and_nothing_else() {
     let before = world.seen().await;
     for (kind, headers) in &minted {
         for (method, path, whom, of) in ROUTES {
-            if whom == For::Anybody {
+            if whom.is_open() {
                 continue;
             }
             let why = format!("{method} {path} in {}", kind.name);
@@ -94,6 +94,92 @@ async fn a_session_may_what_its_kind_allows_and_nothing_else() {
     world.weft.stop().await;
 }
 
+/// What a user must be at least to ask for this; `None`: it is for no user.
+fn least(method: &str, path: &str) -> Option<&'static str> {
+    let is = |part: &str| path.starts_with(part);
+    Some(match (method, path) {
+        ("POST", "/events" | "/events/bulk" | "/mcp") => return None,
+        (_, "/sign-out" | "/password") => "member",
+        ("POST", "/workspaces") | ("PUT", "/organization") => "owner",
+        _ if is("/keys") || is("/users") || is("/invitations") || is("/audit") => "owner",
+        _ if path.ends_with("/rotate") => "owner",
+        _ if is("/sessions") => "admin",
+        _ if path.ends_with("/payload")
+            || path.ends_with("/response-details")
+            || path.ends_with("/preview") =>
+        {
+            "reader"
+        }
+        ("GET", _) => "member",
+        _ if is("/events/") => "member",
+        _ => "admin",
+    })
+}
+
+/// The same table, asked by users of every role.
+#[tokio::test]
+async fn a_user_may_what_their_role_allows_and_nothing_else() {
+    let world = World::new().await;
+    const RANKS: [&str; 4] = ["member", "reader", "admin", "owner"];
+    let mut users = Vec::new();
+    for rank in RANKS {
+        let user = world.weft.user(if rank == "reader" { "member" } else { rank }).await;
+        if rank == "reader" {
+            let patch = json!({ "payloads": true });
+            world.weft.patch(&format!("/users/{}", user.id), patch).await.answered(200, "the switch");
+        }
+        users.push((rank, [("authorization", format!("Bearer {}", world.weft.sign_in(&user).await))]));
+    }
+    let unknown: BTreeMap<_, _> =
+        world.ids.keys().map(|name| (*name, uuid::Uuid::now_v7().to_string())).collect();
+    let before = world.seen().await;
+    for (index, (rank, headers)) in users.iter().enumerate() {
+        for (method, path, whom, _) in ROUTES {
+            if whom.is_open() {
+                continue;
+            }
+            let (why, body) = (format!("{method} {path} by a {rank}"), world.body(method, path));
+            let may = least(method, path).is_some_and(|least| RANKS[..=index].contains(&least));
+            let here = World::path(path, &world.ids);
+            if !may {
+                let answer = world.ask(method, &here, headers, body.as_ref()).await;
+                answer.refused(403, "these credentials may not", &why);
+                world.assert_reveals_nothing(&answer, &why);
+            } else if method == "GET" {
+                let answer = world.ask(method, &here, headers, None).await;
+                assert_eq!(answer.status, 200, "{why}: {}", answer.text);
+            }
+            if may && path.contains('{') {
+                let answer = world.ask(method, &World::path(path, &unknown), headers, body.as_ref()).await;
+                answer.refused(404, "not found", &why);
+            }
+        }
+    }
+    assert_eq!(world.seen().await, before, "nothing was changed");
+    world.weft.stop().await;
+}
+
+/// A user of one organization finds nothing of another, and no machine's credentials stand for a user.
+#[tokio::test]
+async fn a_user_of_another_organization_finds_nothing() {
+    let world = World::new().await;
+    let (stranger, ..) = world.weft.stranger().await;
+    let theirs = world.weft.user_of(&stranger, "owner").await;
+    let headers = [("authorization", format!("Bearer {}", world.weft.sign_in(&theirs).await))];
+    let before = world.seen().await;
+    for (method, path, whom, _) in ROUTES {
+        if whom.is_open() || !path.contains('{') || least(method, path).is_none() {
+            continue;
+        }
+        let (why, body) = (format!("{method} {path}"), world.body(method, path));
+        let answer = world.ask(method, &World::path(path, &world.ids), &headers, body.as_ref()).await;
+        answer.refused(404, "not found", &why);
+        world.assert_reveals_nothing(&answer, &why);
+    }
+    assert_eq!(world.seen().await, before, "nothing was changed");
+    world.weft.stop().await;
+}
+
 /// A session never leaves its workspace, whoever owns the others.
 #[tokio::test]
 async fn a_session_of_another_workspace_finds_nothing() {
@@ -125,106 +211,6 @@ async fn a_session_of_another_workspace_finds_nothing() {
     }
     assert_eq!(world.seen().await, before, "nothing was changed");
     world.weft.stop().await;
-}
-
-/// Check 46: lists show the pair and nothing else, others' ids are not there, and what is made is about the pair.
-#[tokio::test]
-async fn a_resource_session_sees_and_makes_its_pair_only() {
-    let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);
-    let connection = weft.webhook(&receiver.url("/")).await;
-    let about =
-        |id: &str| json!({ "event": "a.b", "connection": connection, "resource": "user", "resource_id": id });
-    let (ours, theirs) = (weft.rule_with(about("7")).await, weft.rule_with(about("8")).await);
-    let general = weft.rule("a.*", &connection).await;
-    let send = async |id: &str| {
-        let body = json!({ "event": "a.b", "payload": { "n": 1 }, "resource": "user", "resource_id": id });
-        let id = text(&weft.emit(body).await.answered(201, "sent")["event"]["id"]);
-        weft.event_as(&id, "completed").await;
-        id
-    };
-    let (our_event, their_event) = (send("7").await, send("8").await);
-    let session = weft
-        .mint(json!({
-            "session_type": "resource", "resource": "user", "resource_id": "7", "role": "admin",
-            "scopes": ["events.payload:read"], "external_user_id": "ada",
-        }))
-        .await;
-    let workspace = format!("/workspaces/{}", weft.workspace);
-    for (query, rules, events) in [
-        ("", vec![&ours], vec![&our_event]),
-        ("?resource=user&resource_id=7", vec![&ours], vec![&our_event]),
-        ("?resource_id=8", vec![], vec![]),
-        ("?resource=account", vec![], vec![]),
-    ] {
-        for (list, expected) in [("rules", rules), ("events", events)] {
-            let shown =
-                weft.get_in(&session, &format!("{workspace}/{list}{query}")).await.answered(200, query);
-            assert_eq!(ids(&shown).iter().collect::<Vec<_>>(), expected, "{list}{query}");
-        }
-    }
-    let shown = weft.get_in(&session, &format!("/events/{our_event}")).await.answered(200, "our event");
-    assert_eq!(
-        (&shown["total_rules"], &shown["unmatched_rules"]),
-        (&json!(2), &json!([])),
-        "others' rules are not told"
-    );
-    let payload =
-        weft.get_in(&session, &format!("/events/{our_event}/payload")).await.answered(200, "its payload");
-    assert_eq!(payload["payload"], json!({ "n": 1 }));
-
-    let ask = async |method: Method, path: &str, body: Option<Value>| {
-        weft.ask_in(&session, method, path, body).await
-    };
-    for path in [format!("/rules/{theirs}"), format!("/rules/{general}")] {
-        for (method, body) in
-            [(Method::GET, None), (Method::PATCH, Some(json!({ "active": false }))), (Method::DELETE, None)]
-        {
-            ask(method, &path, body).await.refused(404, "rule not found", &path);
-        }
-    }
-    for path in ["", "/payload", &format!("/rules/{theirs}/attempts")] {
-        let path = format!("/events/{their_event}{path}");
-        ask(Method::GET, &path, None).await.refused(404, "event not found", &path);
-    }
-    for path in ["cancel", &format!("rules/{theirs}/retry"), &format!("rules/{theirs}/cancel")] {
-        let path = format!("/events/{their_event}/{path}");
-        ask(Method::POST, &path, None).await.refused(404, "event not found", &path);
-    }
-
-    let new = |resource: Option<&str>, id: Option<&str>| {
-        json!({ "workspace": weft.workspace, "connection": connection, "event": "c.d", "resource": resource, "resource_id": id,
-                "metadata": { "action": "send_webhook" } })
-    };
-    for (why, resource, id, param) in [
-        ("another resource", Some("account"), None, "resource"),
-        ("another id", None, Some("8"), "resource_id"),
-    ] {
-        let answer = ask(Method::POST, "/rules", Some(new(resource, id))).await;
-        answer.refused(400, "is not the session's", why);
-        assert_eq!(answer.params(), [param], "{why}");
-    }
-    let made = ask(Method::POST, "/rules", Some(new(None, None))).await.answered(201, "a rule");
-    let rule = &made["rule"];
-    assert_eq!(
-        (&rule["resource"], &rule["resource_id"]),
-        (&json!("user"), &json!("7")),
-        "the pair is put in"
-    );
-    assert_eq!(rule["created_by"], "ada");
-    let path = format!("/rules/{}", text(&rule["id"]));
-    for patch in [json!({ "resource": null }), json!({ "resource_id": null }), json!({ "resource_id": "8" })]
-    {
-        ask(Method::PATCH, &path, Some(patch)).await.refused(
-            400,
-            "is not the session's",
-            "it stays about the pair",
-        );
-    }
-    ask(Method::PATCH, &path, Some(json!({ "active": false, "resource": "user" })))
-        .await
-        .answered(200, "a change");
-    ask(Method::DELETE, &path, None).await.answered(200, "gone");
-    weft.stop().await;
 }
 
 /// What looks through events, or makes one, keeps to the pair and to who may read payloads.
@@ -278,31 +264,4 @@ async fn exports_searches_and_tests_keep_to_the_session() {
         "it is about no resource",
     );
     weft.stop().await;
-}
-
-/// Check 45, on payloads and on what destinations answered.
-#[tokio::test]
-async fn payloads_are_for_who_is_trusted_and_was_given_the_scope() {
-    let world = World::new().await;
-    let details = "/events/{event}/rules/{rule}/attempts/{attempt}/response-details";
-    #[rustfmt::skip]
-    let cases = [
-        ("a member with the scope",     json!({ "scopes": ["events.payload:read"] }),                      403),
-        ("an admin without it",         json!({ "role": "admin" }),                                        403),
-        ("an admin with an empty list", json!({ "role": "admin", "scopes": [] }),                          403),
-        ("an admin with it",            json!({ "role": "admin", "scopes": ["events.payload:read"] }),     200),
-        ("an owner without it",         json!({ "role": "owner" }),                                        403),
-        ("an owner with it",            json!({ "role": "owner", "scopes": ["events.payload:read"] }),     200),
-    ];
-    for (why, body, expected) in cases {
-        let session = world.weft.mint(body).await;
-        let headers = [("authorization", format!("Bearer {}", text(&session["access_token"])))];
-        for (path, status) in
-            [("/events/{event}", 200), ("/events/{event}/payload", expected), (details, expected)]
-        {
-            let answer = world.ask("GET", &World::path(path, &world.ids), &headers, None).await;
-            assert_eq!(answer.status, status, "{why}: {path}: {}", answer.text);
-        }
-    }
-    world.weft.stop().await;
 }

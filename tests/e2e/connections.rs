@@ -1,6 +1,6 @@
 //! Connections over the API: made, listed, shown, replaced, changed, stopped, deleted.
 
-use crate::support::{Receiver, Reply, Weft, assert_members, ids, text};
+use crate::support::{Receiver, Reply, Weft, assert_members, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -192,60 +192,6 @@ async fn a_malformed_connection_is_refused_by_field() {
     weft.put(&path, json!({ "name": "Hook" })).await.refused(400, "metadata is required", "PUT replaces");
     let list = weft.get("/connections").await.answered(200, "after all of it");
     assert_eq!(list["records"], json!([made["connection"]]), "nothing was made or changed");
-    weft.stop().await;
-}
-
-#[tokio::test]
-async fn a_connection_with_rules_is_deleted_only_by_force() {
-    let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);
-    let delete = async |id: &str, content_type: Option<&str>, body: &str| {
-        let request =
-            weft.request(Method::DELETE, &format!("/api/v1/connections/{id}")).bearer_auth(weft.token());
-        let request = match content_type {
-            Some(content_type) => request.header("content-type", content_type),
-            None => request,
-        };
-        crate::support::send(request.body(body.to_owned())).await
-    };
-    const JSON: Option<&str> = Some("application/json");
-
-    #[rustfmt::skip]
-    let kept = [
-        // why                          type    body                            status  says
-        ("no body at all",              None,   "",                             409,    "the connection has 1 rules"),
-        ("a JSON type and no body",     JSON,   "",                             409,    "the connection has 1 rules"),
-        ("an empty object",             JSON,   "{}",                           409,    "the connection has 1 rules"),
-        ("force off",                   JSON,   r#"{"force_delete":false}"#,    409,    "the connection has 1 rules"),
-        ("force of null",               JSON,   r#"{"force_delete":null}"#,     409,    "the connection has 1 rules"),
-        ("another field",               JSON,   r#"{"force":true}"#,            409,    "the connection has 1 rules"),
-        ("force as a word",             JSON,   r#"{"force_delete":"true"}"#,   400,    "force_delete must be a boolean"),
-        ("a list",                      JSON,   "[]",                           400,    "must be a JSON object"),
-        ("not JSON",                    JSON,   "force",                        400,    "body is not valid JSON"),
-        ("another type",                Some("text/plain"), r#"{"force_delete":true}"#, 415, "application/json"),
-    ];
-    let connection = weft.webhook(&receiver.url("/")).await;
-    let rule = weft.rule("a.b", &connection).await;
-    for (why, content_type, body, status, says) in kept {
-        delete(&connection, content_type, body).await.refused(status, says, why);
-        weft.get(&format!("/rules/{rule}")).await.answered(200, why);
-    }
-
-    let gone = delete(&connection, JSON, r#"{"force_delete":true,"colour":"ignored"}"#)
-        .await
-        .answered(200, "forced");
-    assert_eq!(gone, json!({ "id": connection, "type": "webhook" }));
-    weft.get(&format!("/connections/{connection}")).await.refused(404, "connection not found", "gone");
-    weft.get(&format!("/rules/{rule}")).await.refused(404, "rule not found", "gone with it");
-    delete(&connection, None, "").await.refused(404, "connection not found", "deleted twice");
-
-    #[rustfmt::skip]
-    let without_rules = [("no body", None, ""), ("a JSON type and no body", JSON, ""), ("an empty object", JSON, "{}"), ("force", JSON, r#"{"force_delete":true}"#)];
-    for (why, content_type, body) in without_rules {
-        let connection = weft.webhook(&receiver.url("/")).await;
-        let gone = delete(&connection, content_type, body).await.answered(200, why);
-        assert_eq!(gone, json!({ "id": connection, "type": "webhook" }), "{why}");
-    }
-    assert_eq!(ids(&weft.get("/connections").await.answered(200, "none are left")), [""; 0]);
     weft.stop().await;
 }
 

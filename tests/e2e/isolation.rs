@@ -14,10 +14,21 @@ pub enum For {
     Machine,
     /// A publishable key too.
     Sender,
+    /// A user who signed in.
+    User,
+    /// Whoever proves in the body who they are.
+    Proof,
     /// Anybody: it tells nothing of tenants.
     Anybody,
 }
-use For::{Anybody, Machine, Sender};
+use For::{Anybody, Machine, Proof, Sender, User};
+
+impl For {
+    /// Whether the route asks for no credentials in a header.
+    pub fn is_open(self) -> bool {
+        matches!(self, Anybody | Proof)
+    }
+}
 
 /// What a route asks of a session: something about connections, rules, events or names. `NONE`: it is for no session.
 type Of = Option<(char, char)>;
@@ -34,7 +45,7 @@ const PAYLOAD: Of = Some(('e', 'p'));
 /// Every route there is, whom it answers, and what it asks of a session. A new one fails
 /// [`the_list_is_complete`] until it is here, and so is asked by strangers and by every kind of session.
 #[rustfmt::skip]
-pub const ROUTES: [(&str, &str, For, Of); 60] = [
+pub const ROUTES: [(&str, &str, For, Of); 77] = [
     ("GET",      "/workspaces",                                                       Machine,  NONE),
     ("POST",     "/workspaces",                                                       Machine,  NONE),
     ("GET",      "/workspaces/{workspace}",                                           Machine,  NONE),
@@ -90,11 +101,28 @@ pub const ROUTES: [(&str, &str, For, Of); 60] = [
     ("GET",      "/keys",                                                             Machine,  NONE),
     ("POST",     "/keys",                                                             Machine,  NONE),
     ("DELETE",   "/keys/{access_key}",                                                Machine,  NONE),
+    ("GET",      "/usage",                                                            Machine,  NONE),
+    ("GET",      "/workspaces/{workspace}/usage",                                     Machine,  NONE),
+    ("GET",      "/plan",                                                             Machine,  NONE),
+    ("GET",      "/organization",                                                     Machine,  NONE),
+    ("PUT",      "/organization",                                                     Machine,  NONE),
+    ("GET",      "/users",                                                            Machine,  NONE),
+    ("PATCH",    "/users/{user}",                                                     Machine,  NONE),
+    ("DELETE",   "/users/{user}",                                                     Machine,  NONE),
+    ("GET",      "/invitations",                                                      Machine,  NONE),
+    ("POST",     "/invitations",                                                      Machine,  NONE),
+    ("DELETE",   "/invitations/{invitation}",                                         Machine,  NONE),
+    ("POST",     "/invitations/accept",                                               Proof,    NONE),
+    ("POST",     "/sign-in",                                                          Proof,    NONE),
+    ("POST",     "/sign-out",                                                         User,     NONE),
+    ("POST",     "/password",                                                         User,     NONE),
+    ("GET",      "/audit",                                                            Machine,  NONE),
     ("GET",      "/healthz",                                                          Anybody,  NONE),
     ("GET",      "/readyz",                                                           Anybody,  NONE),
     ("GET",      "/metrics",                                                          Anybody,  NONE),
     ("GET",      "/oauth/start",                                                      Anybody,  NONE),
     ("GET",      "/oauth/callback",                                                   Anybody,  NONE),
+    ("POST",     "/mcp",                                                              Machine,  NONE),
 ];
 
 /// The table of routes as the server's source has it.
@@ -106,9 +134,18 @@ fn the_list_is_complete() {
     let mut found = BTreeSet::new();
     for route in table.split(".route(").skip(1) {
         let path = route.split('"').nth(1).expect("a path");
-        let asks_itself =
-            ["/events/bulk", "/healthz", "/readyz", "/metrics", "/oauth/start", "/oauth/callback"]
-                .contains(&path);
+        let open = [
+            "/events/bulk",
+            "/invitations/accept",
+            "/sign-in",
+            "/healthz",
+            "/readyz",
+            "/metrics",
+            "/mcp",
+            "/oauth/start",
+            "/oauth/callback",
+        ];
+        let asks_itself = open.contains(&path);
         assert!(asks_itself || route.contains("ask("), "{path} asks nothing of its caller");
         for method in ["get", "post", "put", "patch", "delete", "options", "head", "any", "on"] {
             let call = format!("{method}(");
@@ -149,7 +186,11 @@ impl World {
         let minted = weft.post("/sessions", json!({ "workspace_id": weft.workspace })).await;
         let session = text(&minted.answered(200, "a session")["session_id"]);
         let made = weft.post("/keys", json!({ "name": "second" })).await.answered(201, "a key");
+        let user = weft.user("owner").await;
+        let invitation = weft.invite("somebody@example.com", "member").await;
         let ids = BTreeMap::from([
+            ("user", user.id),
+            ("invitation", text(&invitation["invitation"]["id"])),
             ("session", session),
             ("access_key", text(&made["key"]["access_key"])),
             ("workspace", weft.workspace.clone()),
@@ -168,6 +209,7 @@ impl World {
             || template.starts_with("/readyz")
             || template.starts_with("/metrics")
             || template.starts_with("/oauth")
+            || template.starts_with("/mcp")
         {
             ""
         } else {
@@ -204,12 +246,26 @@ impl World {
                 json!({ "workspace": workspace, "connection": connection, "event": "*", "metadata": { "action": "send_webhook" } })
             }
             ("POST", "/sessions") => json!({ "workspace_id": workspace }),
-            ("POST", "/keys") => json!({ "name": "Stolen" }),
+            ("POST", "/keys") | ("PUT", "/organization") => json!({ "name": "Stolen" }),
+            ("PATCH", "/users/{user}") => json!({ "role": "owner" }),
+            ("POST", "/invitations") => json!({ "email": "thief@example.com", "role": "owner" }),
+            ("POST", "/invitations/accept") => {
+                json!({ "token": "invite.x.y", "name": "Thief", "password": "a long password" })
+            }
+            ("POST", "/sign-in") => json!({ "email": "thief@example.com", "password": "a long password" }),
+            ("POST", "/password") => {
+                json!({ "current_password": "a long password", "password": "another password" })
+            }
             ("PATCH", "/rules/{rule}") => json!({ "event": "*" }),
             ("POST", "/workspaces/{workspace}/rules/preview") => json!({ "event": "*" }),
             ("POST", "/workspaces/{workspace}/events/test") => json!({ "event": "a.b" }),
             ("POST", "/events") => event,
             ("POST", "/events/bulk") => json!([event]),
+            ("POST", "/mcp") => {
+                let arguments = json!({ "workspace_id": workspace, "name": "Stolen" });
+                let params = json!({ "name": "meshes_update_workspace", "arguments": arguments });
+                json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })
+            }
             _ => return None,
         })
     }
@@ -304,7 +360,7 @@ async fn without_the_right_credentials_no_route_answers() {
         let body = world.body(method, path);
         for (why, headers) in &credentials {
             let why = format!("{method} {path} with {why}");
-            if whom == Anybody
+            if whom.is_open()
                 || (whom == Sender && headers.iter().any(|(name, _)| *name == "x-meshes-publishable-key"))
             {
                 continue;
@@ -337,7 +393,7 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
         world.ids.keys().map(|name| (*name, uuid::Uuid::now_v7().to_string())).collect();
     let upper: BTreeMap<_, _> = world.ids.iter().map(|(name, id)| (*name, id.to_uppercase())).collect();
     for (method, path, whom, _) in ROUTES {
-        if whom == Anybody {
+        if whom.is_open() {
             continue;
         }
         let why = format!("{method} {path}");
@@ -351,6 +407,19 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                     assert_eq!((foreign.status, listed.as_array().map(Vec::len)), (200, Some(1)), "{why}");
                     assert_eq!(listed[0]["access_key"], stranger.access_key, "{why}");
                 }
+                ("GET" | "PUT", "/organization") => {
+                    assert_eq!(foreign.body["id"], stranger.organization_id.to_string(), "{why}: their own");
+                }
+                (_, "/sign-out" | "/password") => {
+                    foreign.refused(403, "these credentials may not do this", &why);
+                }
+                ("GET", "/plan") => {
+                    let theirs = &foreign.body["limits"]["connections"]["used"];
+                    assert_eq!((foreign.status, theirs), (200, &json!(0)), "{why}: their own");
+                }
+                ("GET", "/usage") => {
+                    assert_eq!((foreign.status, &foreign.body["records"]), (200, &json!([])), "{why}");
+                }
                 ("GET", "/sessions") => foreign.refused(404, "workspace not found", &why),
                 // The same for everybody: what this server can connect to.
                 ("GET", "/integrations") => assert_eq!(foreign.status, 200, "{why}"),
@@ -362,12 +431,16 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                         "{why}: {listed:?}"
                     );
                 }
-                ("POST", "/workspaces" | "/keys") => {
+                ("POST", "/workspaces" | "/keys" | "/invitations") => {
                     assert_eq!(foreign.status, 201, "{why}: into their own organization")
                 }
                 ("POST", "/events/bulk") => {
                     assert_eq!(foreign.status, 207, "{why}");
                     assert_eq!(foreign.body["records"][0]["message"], "workspace not found", "{why}");
+                }
+                ("POST", "/mcp") => {
+                    let told = text(&foreign.body["result"]["content"][0]["text"]);
+                    assert!(told.starts_with("Meshes API 404: "), "{why}: {told}");
                 }
                 _ => foreign.refused(404, "workspace not found", &why),
             }
@@ -404,11 +477,21 @@ async fn what_is_no_id_names_nothing() {
     let world = World::new().await;
     let before = world.seen().await;
     for (method, path, whom, _) in ROUTES {
-        if whom == Anybody || !path.contains('{') {
+        if whom.is_open() || !path.contains('{') {
             continue;
         }
         let body = world.body(method, path);
-        for name in ["workspace", "connection", "rule", "event", "attempt", "session", "access_key"] {
+        for name in [
+            "workspace",
+            "connection",
+            "rule",
+            "event",
+            "attempt",
+            "session",
+            "access_key",
+            "user",
+            "invitation",
+        ] {
             let there = format!("{{{name}}}");
             let Some(id) = path.contains(&there).then(|| &world.ids[name]) else { continue };
             #[rustfmt::skip]

@@ -22,7 +22,7 @@ impl Weft {
     }
 }
 
-/// Check 7, I12: a key's secret is shown once, signs at once, and is worth nothing once it is revoked.
+/// I12: a key's secret is shown once, signs at once, and is worth nothing once it is revoked.
 #[tokio::test]
 async fn a_key_is_made_listed_and_revoked() {
     let weft = Weft::start().await;

@@ -8,25 +8,6 @@ async fn keys(weft: &Weft, list: &str) -> Vec<String> {
     shown.as_array().expect("a bare array").iter().map(|name| text(&name["key"])).collect()
 }
 
-/// Check 17: bare arrays; a new workspace has the event type `contact.created` and the resource `global`.
-#[tokio::test]
-async fn a_new_workspace_knows_the_default_names() {
-    let weft = Weft::start().await;
-    for (list, key) in [("event-types", "contact.created"), ("resources", "global")] {
-        let shown = weft.get(&format!("/workspaces/{}/{list}", weft.workspace)).await.answered(200, list);
-        let [name] = &shown.as_array().expect("a bare array")[..] else { panic!("one: {shown}") };
-        assert_eq!((&name["key"], &name["label"], &name["active"]), (&json!(key), &json!(key), &json!(true)));
-        assert_eq!((&name["description"], &name["created_by"]), (&Value::Null, &Value::Null), "{list}");
-        assert!(uuid::Uuid::try_parse(&text(&name["id"])).is_ok(), "{list}");
-        for member in ["created_at", "updated_at"] {
-            assert!(text(&name[member]).ends_with('Z'), "{list} {member}");
-        }
-        let again = weft.get(&format!("/workspaces/{}/{list}?limit=0", weft.workspace)).await;
-        assert_eq!(again.answered(200, "unknown parameters are ignored"), shown, "the id stays");
-    }
-    weft.stop().await;
-}
-
 #[tokio::test]
 async fn an_unknown_name_is_accepted_and_from_then_on_known() {
     let weft = Weft::start().await;

@@ -210,6 +210,12 @@ async fn an_account_is_connected_in_a_browser_of_each_kind() {
         assert_eq!(connection["metadata"]["account_id"], "acct-7", "{kind}: {connection}");
         assert_eq!(connection["metadata"]["api_domain"], format!("{}/api", acme.vendor.url()), "{kind}");
         let id = text(&connection["id"]);
+        let audit = acme.weft.get(&format!("/audit?subject={id}")).await.answered(200, kind);
+        let lines = audit["records"].as_array().expect("a list").iter();
+        let lines: Vec<_> = lines.map(|line| (text(&line["action"]), text(&line["actor"]["id"]))).collect();
+        let by_us = |action: &str| (action.to_owned(), acme.weft.machine.access_key.clone());
+        let done = ["connection.updated", "connection.authorized", "connection.created"];
+        assert_eq!(lines, done.map(by_us), "{kind}: who started it did it");
         acme.rule("a.b", &id).await;
         let event = acme.emit("a.b", "ada").await;
         acme.weft.event_as(&event, "completed").await;

@@ -68,7 +68,7 @@ impl World {
     }
 }
 
-/// Checks 32, 33, and what we filter by beyond the contract.
+/// Also what we filter by beyond the contract.
 #[tokio::test]
 async fn every_filter_finds_what_passes_and_walks_it_once() {
     let world = World::new().await;

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sha2::{Sha256, Sha512};
+use sha2::Sha256;
 
 /// A payload that no parser gives back as it was.
 const PAYLOAD: &str = r#"{ "a":1.0,"big":12345678901234567890123,"huge":1e400,"esc":"\u00e9\/\ud83d\ude00","é":"e\u0301\n" ,"a ":[ ]}"#;
@@ -23,7 +23,7 @@ async fn send_exactly(weft: &Weft, event: &str) -> (String, Timestamp) {
 }
 
 /// What comes of an event at an endpoint with these settings.
-async fn received(weft: &Weft, receiver: &Receiver, settings: Value) -> (Received, String, Timestamp) {
+pub async fn received(weft: &Weft, receiver: &Receiver, settings: Value) -> (Received, String, Timestamp) {
     let name = uuid::Uuid::new_v4().to_string();
     let connection = weft.webhook_with(&receiver.url("/hook?x=1"), settings, json!({})).await;
     weft.rule(&name, &connection).await;
@@ -142,79 +142,14 @@ async fn a_large_payload_arrives_byte_for_byte() {
     weft.stop().await;
 }
 
-#[tokio::test]
-async fn credentials_and_static_headers_are_sent() {
-    let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);
-    let five: Vec<Value> =
-        (1..=5).map(|n| json!({ "name": format!("X-Own-{n}"), "value": format!("v{n}") })).collect();
-    let basic = format!("Basic {}", STANDARD.encode("ada:löve:lace"));
-    #[rustfmt::skip]
-    let cases = [
-        // why                    settings                                                                                      header             value
-        ("basic",                 json!({ "auth_scheme": "basic", "username": "ada", "password": "löve:lace" }),                "authorization",   basic.as_str()),
-        ("basic, no password",    json!({ "auth_scheme": "basic", "username": "key" }),                                         "authorization",   "Basic a2V5Og=="),
-        ("bearer",                json!({ "auth_scheme": "bearer", "bearer_token": "t0ken" }),                                  "authorization",   "Bearer t0ken"),
-        ("a header of its own",   json!({ "auth_scheme": "header", "auth_header_name": "X-Api-Key", "auth_header_value": "k y" }), "x-api-key",    "k y"),
-        ("another scheme",        json!({ "auth_scheme": "header", "auth_header_name": "Authorization", "auth_header_value": "Token t" }), "authorization", "Token t"),
-        ("the first of five",     json!({ "headers": five }),                                                                   "x-own-1",         "v1"),
-        ("the last of five",      json!({ "headers": five }),                                                                   "x-own-5",         "v5"),
-        ("its own user agent",    json!({ "headers": [{ "name": "User-Agent", "value": "Acme/1" }] }),                          "user-agent",      "Acme/1"),
-        ("an empty value",        json!({ "headers": [{ "name": "X-Empty", "value": "" }] }),                                   "x-empty",         ""),
-        ("both at once",          json!({ "auth_scheme": "bearer", "bearer_token": "t", "headers": [{ "name": "X-A", "value": "b" }] }), "x-a",    "b"),
-        ("what is not in use",    json!({ "auth_scheme": "none", "bearer_token": "kept for later" }),                           "x-weft-attempt",  "1"),
-    ];
-    for (why, settings, name, expected) in cases {
-        let scheme = settings["auth_scheme"].clone();
-        let (came, ..) = received(&weft, &receiver, settings).await;
-        assert_eq!(came.header(name), Some(expected), "{why}");
-        let authorized = came.header("authorization").is_some() || came.header("x-api-key").is_some();
-        assert_eq!(authorized, !scheme.is_null() && scheme != "none", "{why}");
-    }
-    weft.stop().await;
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// As a receiver computes it, over the bytes it got.
-fn sha256(secret: &[u8], message: &[u8]) -> Vec<u8> {
+pub fn sha256(secret: &[u8], message: &[u8]) -> Vec<u8> {
     let mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length").chain_update(message);
     mac.finalize().into_bytes().to_vec()
 }
 
-fn sha512(secret: &[u8], message: &[u8]) -> Vec<u8> {
-    let mac = Hmac::<Sha512>::new_from_slice(secret).expect("any length").chain_update(message);
-    mac.finalize().into_bytes().to_vec()
-}
-
-#[tokio::test]
-async fn a_receiver_can_verify_the_hmac_of_the_body() {
-    let (weft, receiver) = (Weft::start().await, Receiver::start(Reply::ok).await);
-    let secret = "a secret; not base64 ✓";
-    #[rustfmt::skip]
-    let cases = [
-        // why                      settings                                                                                 header                digest
-        ("switched on",             json!({ "hmac_enabled": true, "hmac_secret": secret }),                                  "x-meshes-signature", sha256 as fn(&[u8], &[u8]) -> Vec<u8>),
-        ("by name",                 json!({ "signing": "hmac", "hmac_secret": secret }),                                     "x-meshes-signature", sha256),
-        ("SHA-256, own header",     json!({ "signing": "hmac", "hmac_secret": secret, "hmac_algorithm": "sha256", "hmac_header": "X-Hub-Signature-256" }), "x-hub-signature-256", sha256),
-        ("SHA-512",                 json!({ "hmac_enabled": true, "hmac_secret": secret, "hmac_algorithm": "sha512" }),      "x-meshes-signature", sha512),
-        ("SHA-512, own header",     json!({ "hmac_enabled": true, "hmac_secret": secret, "hmac_algorithm": "sha512", "hmac_header": "X-Sig" }), "x-sig", sha512),
-        ("raw",                     json!({ "hmac_enabled": true, "hmac_secret": secret, "payload_mode": "raw" }),           "x-meshes-signature", sha256),
-        ("beside credentials",      json!({ "hmac_enabled": true, "hmac_secret": secret, "auth_scheme": "bearer", "bearer_token": "t" }), "x-meshes-signature", sha256),
-    ];
-    for (why, settings, header, digest) in cases {
-        let (came, ..) = received(&weft, &receiver, settings).await;
-        let expected = hex(&digest(secret.as_bytes(), &came.body));
-        assert_eq!(came.header(header), Some(expected.as_str()), "{why}");
-        let signed = came.headers.keys().filter(|name| name.as_str().contains("sig")).count();
-        assert_eq!(signed, 1, "{why}: and no other signature");
-    }
-    weft.stop().await;
-}
-
 /// Whether one of the signatures is by this secret, as the specification says to check it.
-fn verifies(came: &Received, secret: &str) -> bool {
+pub fn verifies(came: &Received, secret: &str) -> bool {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("its prefix")).expect("base64");
     let (id, time) =
         (came.header("webhook-id").expect("an id"), came.header("webhook-timestamp").expect("a time"));

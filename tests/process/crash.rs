@@ -111,6 +111,7 @@ async fn run(run: Run) {
     for (organization, caller) in callers.iter().enumerate() {
         shown_completed(organization, caller, known).await;
         keys_are_remembered(organization, caller, known).await;
+        usage_adds_up(caller).await;
     }
 
     served.stop().await;
@@ -296,6 +297,28 @@ async fn shown_completed(organization: usize, caller: &Caller, known: &Known) {
     let acked = known.acked.iter().filter(|((of, _), _)| *of == organization);
     let missing: Vec<_> = acked.filter(|(_, id)| !shown.contains(*id)).collect();
     assert!(missing.is_empty(), "not shown completed: {missing:?}");
+}
+
+/// What was used is what the history shows, whatever the kills took from the index.
+async fn usage_adds_up(caller: &Caller) {
+    let (mut events, mut deliveries, mut path) = (0, 0, "/events?limit=200".to_owned());
+    loop {
+        let page = caller.get(&path).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        for record in page.body["records"].as_array().expect("records") {
+            (events, deliveries) =
+                (events + 1, deliveries + record["total_rules"].as_u64().expect("a number"));
+        }
+        let Some(next) = page.body["next_cursor"].as_str() else { break };
+        path = format!("/events?limit=200&cursor={next}");
+    }
+    let page = caller.get("/usage?from=2020-01-01").await;
+    assert_eq!((page.status, &page.body["next_cursor"]), (200, &json!(null)), "{page:?}");
+    let rows = page.body["records"].as_array().expect("records");
+    let sum = |key: &str| rows.iter().map(|row| row[key].as_u64().expect("a number")).sum::<u64>();
+    let used = ["events", "deliveries", "delivered"].map(sum);
+    assert_eq!(used, [events, deliveries, deliveries], "{rows:?}");
+    assert!(sum("attempts") >= deliveries, "{rows:?}");
 }
 
 /// I5: a key that was used before the crashes stands for its event still.

@@ -12,3 +12,4 @@ mod load;
 mod noisy;
 mod operation;
 mod operator;
+mod told;

@@ -1,12 +1,13 @@
 //! What an operator sees of a server at work: log lines that tell no secrets, and metrics that count right.
 
-use crate::support::{Account, Caller, Place, Received, Receiver, Reply, Weft, until};
+use crate::support::{Account, Caller, Place, Received, Receiver, Reply, Weft, send, until};
 use actors::{
     clock::Clock,
     engine::{Engine, Faults, Options, Seams},
 };
 use axum::http::HeaderValue;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -69,6 +70,14 @@ async fn neither_log_nor_metrics_nor_files_tell_secrets() {
         let payload = json!({ "email": format!("{PAYLOAD}@example.com"), "n": number });
         ids.push(caller.accepted(json!({ "event": "contact.created", "payload": payload })).await);
     }
+    // By a tool, too; no rule is for it.
+    let token = caller.account.token();
+    let by_tool =
+        json!({ "workspace": caller.workspace().id, "event": "by.tool", "payload": { "id": PAYLOAD } });
+    let params = json!({ "name": "meshes_emit_event", "arguments": by_tool });
+    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let sent = send(caller.request(Method::POST, "/mcp").bearer_auth(&token).json(&message)).await;
+    assert_eq!(sent.body["result"]["isError"], false, "{}", sent.text);
     // The first event goes to the first, the second to both; three attempts each.
     first.received(6).await;
     second.received(3).await;
@@ -87,7 +96,7 @@ async fn neither_log_nor_metrics_nor_files_tell_secrets() {
     let encoded = STANDARD.encode(format!("ada:{password}"));
     let account = &place.accounts[0];
     let master_key = fs::read_to_string(place.data().with_file_name("master.key")).expect("it was made");
-    let secrets = [&SECRETS[..], &[&*encoded, &*account.secret_key, master_key.trim()]].concat();
+    let secrets = [&SECRETS[..], &[&*encoded, &*account.secret_key, master_key.trim(), &*token]].concat();
     for text in lines.iter().chain([&metrics]) {
         told_none(&secrets, text, "the log or the metrics");
         told_none(&[PAYLOAD], text, "the log or the metrics");
@@ -164,7 +173,7 @@ async fn metrics_count_what_happened() {
     let served = place.serve().await;
     let caller = Caller::new(&served.base, &place.accounts[0]);
     let at_start = caller.metrics().await;
-    for actor in ["connection", "rule", "workspace", "retention"] {
+    for actor in ["connection", "rule", "workspace", "retention", "notices"] {
         let restarts = metric(&at_start, "weft_actor_restarts_total", &[("actor", actor)]);
         assert_eq!(restarts, Some(0.0), "{actor}: {at_start}");
     }

@@ -55,6 +55,44 @@ async fn keys_that_init_prints_open_what_they_are_for() {
     served.stop().await;
 }
 
+/// The first owner comes by a link that `init` prints, and by nothing else.
+#[tokio::test]
+async fn the_first_owner_is_invited_by_init() {
+    let place = Place::new(1).await;
+    let made = place.run(&["init", "--owner-email", "Ada@Example.com"]).await;
+    assert_eq!(made.code, Some(0), "{made:#?}");
+    let line = made.lines.iter().find(|line| line.starts_with("owner's link ")).expect("a link");
+    let (url, rest) = line.split_once("/invitation?token=").expect("a token");
+    assert!(url.ends_with("http://127.0.0.1:4100"), "where it listens by default: {line}");
+    let token = rest.split(' ').next().expect("a token");
+    let served = place.serve().await;
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let post = async |path: &str, body: Value| {
+        let answer = http.post(format!("{}/api/v1{path}", served.base)).json(&body).send().await;
+        let answer = answer.expect("an answer");
+        (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"))
+    };
+    let password = "correct horse battery";
+    let joining = json!({ "token": token, "name": "Ada", "password": password });
+    let (status, joined) = post("/invitations/accept", joining).await;
+    assert_eq!((status, &joined["user"]["role"]), (201, &json!("owner")), "{joined}");
+    let (status, signed_in) =
+        post("/sign-in", json!({ "email": "ada@example.com", "password": password })).await;
+    assert_eq!(status, 200, "{signed_in}");
+    let token = signed_in["access_token"].as_str().expect("a token");
+    let log = http.get(format!("{}/api/v1/audit", served.base)).bearer_auth(token).send().await;
+    let log: Value = log.expect("an answer").json().await.expect("JSON");
+    let told: Vec<_> = log["records"].as_array().expect("a list").iter().collect();
+    let by = |line: &Value| (line["action"].clone(), line["actor"]["type"].clone());
+    assert_eq!(by(told[0]), (json!("user.signed_in"), json!("user")));
+    assert_eq!(by(told[2]), (json!("invitation.created"), json!("operator")));
+    assert!(told.iter().skip(2).all(|line| line["actor"]["id"] == "weft init"), "{log}");
+    served.stop().await;
+
+    let refused = place.run(&["init", "--owner-email", "ada"]).await;
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+}
+
 /// One process at a time: whoever comes second is told so in one line, and the first goes on.
 #[tokio::test]
 async fn data_in_use_is_not_touched() {

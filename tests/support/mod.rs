@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod acme;
+mod clients;
 mod expect;
 mod hostile;
 mod name_server;
@@ -15,6 +16,7 @@ mod server;
 pub mod vendor;
 mod witness;
 
+pub use clients::{Credentials, Go, NodeEvents, NodeManagement, is_publishable_key, jwt, jwt_by};
 pub use expect::{assert_members, ids, text};
 pub use hostile::{AUTHORITY, Hostile, Play};
 pub use name_server::{NameServer, Record};

@@ -153,6 +153,11 @@ impl Weft {
         weft::auth::sign(access_key, secret, *organization_id, self.clock.wall(), 30)
     }
 
+    /// Seconds since 1970 by the server's clock, as tokens have them.
+    pub fn seconds(&self) -> i64 {
+        self.clock.wall().0.div_euclid(1_000)
+    }
+
     /// Asks as the machine. `path` is below `/api/v1`.
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         self.ask_as(&self.token(), method, path, body).await

@@ -74,6 +74,12 @@ ids! {
     MappingVersionId
     /// A name that events bear.
     NameId
+    /// One line of the audit log.
+    AuditId
+    /// A person who signs in.
+    UserId
+    /// What makes somebody a user.
+    InvitationId
 }
 
 impl OrganizationId {
@@ -114,6 +120,13 @@ impl EventId {
 
 impl SessionId {
     /// The smallest id a session made at `moment` can have: a bound for scans.
+    pub fn first_at(moment: Timestamp) -> Self {
+        Self(first_at(moment))
+    }
+}
+
+impl AuditId {
+    /// The smallest id an entry made at `moment` can have: a bound for scans.
     pub fn first_at(moment: Timestamp) -> Self {
         Self(first_at(moment))
     }

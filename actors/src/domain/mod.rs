@@ -1,6 +1,7 @@
 //! Data and decisions, pure: no IO, no async, no clock.
 
 pub mod access;
+pub mod audit;
 pub mod catalog;
 pub mod condition;
 pub mod connection;
@@ -12,7 +13,9 @@ pub mod ids;
 pub mod key;
 pub mod mapping;
 pub mod names;
+pub mod notice;
 pub mod payload;
+pub mod plan;
 pub mod retry;
 pub mod routing;
 pub mod rule;
@@ -20,4 +23,7 @@ pub mod secret;
 pub mod session;
 pub mod session_token;
 pub mod timestamp;
+pub mod usage;
+pub mod user;
+pub mod user_token;
 pub mod workspace;

@@ -65,11 +65,9 @@ impl fmt::Debug for TokenKey {
 }
 
 impl TokenKey {
-    /// The key that goes with a master key: HKDF's expansion (RFC 5869, 2.3) to one block. The
-    /// extraction is left out, as it may be where the input is a uniform key.
+    /// The key that goes with a master key.
     pub fn derived_from(master_key: &[u8; 32]) -> Self {
-        let key = keyed(master_key).chain_update(KEY_INFO).chain_update([1]).finalize().into_bytes();
-        Self(keyed(&key))
+        Self(derived_key(master_key, KEY_INFO))
     }
 
     /// The token that says this.
@@ -91,6 +89,12 @@ impl TokenKey {
         let claims = URL_SAFE_NO_PAD.decode(signed.strip_prefix(HEADER)?).ok()?;
         serde_json::from_slice(&claims).ok()
     }
+}
+
+/// A key of its own for each use of the master key: HKDF's expansion (RFC 5869, 2.3) to one block. The
+/// extraction is left out, as it may be where the input is a uniform key.
+pub(super) fn derived_key(master_key: &[u8; 32], used_for: &[u8]) -> Hmac<Sha256> {
+    keyed(&keyed(master_key).chain_update(used_for).chain_update([1]).finalize().into_bytes())
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {

@@ -7,6 +7,8 @@ use crate::{
         connection::{Connection, InactiveReason, Policy},
         field::FieldError,
         ids::{ConnectionId, WorkspaceId},
+        notice::Notice,
+        plan::Limit,
         timestamp::Timestamp,
         workspace::Workspace,
     },
@@ -64,7 +66,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let engine = self.clone();
         let configured = SeenThrough::new(async move {
-            let configured = engine.0.store.configure(engine.0.fence, change).await;
+            let configured = engine.0.store.configure(engine.0.fence, change, Some(engine.act())).await;
             if let Some(tree) = &engine.0.tree {
                 tree.connection_changed(workspace, id);
             }
@@ -103,7 +105,8 @@ impl Engine {
             updated_at: now,
             version: 1,
         };
-        self.configure(Change::CreateConnection(connection.clone())).await?;
+        let change = Change::CreateConnection(connection.clone());
+        self.configure_within(workspace.organization_id, Limit::Connections, change).await?;
         Ok(self.shown(connection, destination.masked(&settings)))
     }
 
@@ -157,6 +160,7 @@ impl Engine {
     ) -> Result<ConnectionView, EngineError> {
         let inner = &self.0;
         let mut connection = self.stored_connection(scope, id).await?;
+        let before = connection.clone();
         let destination = destination(&connection.kind)?;
         let workspace = self.workspace_of(&connection).await?;
         let mut settings = inner.vault.open_settings(&workspace, &connection)?;
@@ -189,6 +193,7 @@ impl Engine {
         connection.version += 1;
         let change = Change::UpdateConnection(connection.clone());
         self.configure_connection(workspace.id, id, change).await?;
+        Notice::of_change(&before, &connection).into_iter().for_each(|notice| self.notify(notice));
         Ok(self.shown(connection, destination.masked(&settings)))
     }
 

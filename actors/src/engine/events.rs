@@ -1,6 +1,10 @@
 //! Events on their way in, what became of them, and what a person does about it.
 
-use super::{Engine, EngineError, Inner, seen_through::SeenThrough};
+use super::{
+    Engine, EngineError, Inner,
+    plans::{LetIn, with_refused},
+    seen_through::SeenThrough,
+};
 use crate::{
     domain::{
         delivery::{Attempt, Delivery, ResponseDetails},
@@ -52,8 +56,13 @@ impl Engine {
 
     /// Puts events on disk and wakes who routes them, whether or not anybody waits for the answer.
     pub(super) async fn accept(&self, news: Vec<NewEvent>) -> Vec<Result<Event, EngineError>> {
+        let count = news.len();
+        let (news, let_in) = match self.let_in(news).await {
+            Ok(let_in) => let_in,
+            Err(err) => return (0..count).map(|_| Err(err.clone().into())).collect(),
+        };
         let events: Vec<_> = news.iter().map(|new| new.event.clone()).collect();
-        let engine = self.clone();
+        let (engine, LetIn { refused, taken }) = (self.clone(), let_in);
         let appended = SeenThrough::new(async move {
             let inner = &engine.0;
             let workspaces: Vec<_> = news.iter().map(|new| new.event.workspace_id).collect();
@@ -61,6 +70,7 @@ impl Engine {
             let accepted = appended.iter().filter(|appended| matches!(appended, Ok(Appended::New))).count();
             metrics::counter!("weft_events_accepted_total").increment(accepted as u64);
             engine.wake_for(&workspaces, &appended);
+            engine.went_in(taken, &appended);
             appended
         });
         let answers = events.into_iter().zip(appended.await).map(|(event, appended)| match appended {
@@ -68,7 +78,7 @@ impl Engine {
             Ok(Appended::Repeated(first)) => Ok(*first),
             Err(err) => Err(err.into()),
         });
-        answers.collect()
+        with_refused(refused, answers)
     }
 
     /// Wakes who routes what was accepted. What failed may be on disk all the same; only what was
@@ -110,8 +120,8 @@ impl Engine {
     pub async fn retry(&self, scope: Scope, event: EventId, rule: RuleId) -> Result<Delivery, EngineError> {
         let engine = self.clone();
         let retried = SeenThrough::new(async move {
-            let Inner { store, fence, clock, tree, .. } = &*engine.0;
-            let retried = store.retry(*fence, scope, event, rule, clock.now()).await;
+            let (Inner { store, fence, clock, tree, .. }, act) = (&*engine.0, engine.act());
+            let retried = store.retry(*fence, scope, event, rule, clock.now(), Some(act)).await;
             let queued = match &retried {
                 Ok(delivery) => Some(delivery.clone()),
                 // It may be due all the same.
@@ -133,8 +143,8 @@ impl Engine {
         event: EventId,
         rule: Option<RuleId>,
     ) -> Result<EventDetails, EngineError> {
-        let inner = &self.0;
-        Ok(inner.store.cancel(inner.fence, scope, event, rule, inner.clock.now()).await?)
+        let (inner, act) = (&self.0, self.act());
+        Ok(inner.store.cancel(inner.fence, scope, event, rule, inner.clock.now(), Some(act)).await?)
     }
 
     /// The attempts kept of a delivery, oldest first, each with its id.

@@ -5,6 +5,7 @@ use crate::{
     domain::{
         ids::{OrganizationId, WorkspaceId},
         key::PublishableKey,
+        plan::Limit,
         timestamp::Timestamp,
         workspace::{Organization, Workspace},
     },
@@ -17,6 +18,18 @@ impl Engine {
         let created_at = self.0.clock.now();
         let organization = Organization { id: OrganizationId::random(), name: name.to_owned(), created_at };
         self.configure(Change::CreateOrganization(organization.clone())).await?;
+        Ok(organization)
+    }
+
+    /// Renames an organization.
+    pub async fn rename_organization(
+        &self,
+        id: OrganizationId,
+        name: String,
+    ) -> Result<Organization, EngineError> {
+        let found = self.0.store.organization(id).await?.ok_or(Refusal::NotFound("organization"))?;
+        let organization = Organization { name, ..found };
+        self.configure(Change::UpdateOrganization(organization.clone())).await?;
         Ok(organization)
     }
 
@@ -61,7 +74,8 @@ impl Engine {
             created_at: now,
             older: Vec::new(),
         };
-        self.configure(Change::CreateWorkspace(Box::new((workspace.clone(), key.clone())))).await?;
+        let change = Change::CreateWorkspace(Box::new((workspace.clone(), key.clone())));
+        self.configure_within(organization, Limit::Workspaces, change).await?;
         Ok((workspace, key))
     }
 

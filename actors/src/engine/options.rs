@@ -1,10 +1,10 @@
 //! What an engine is started with, and what is made of it.
 
-use super::{EngineError, internal};
+use super::{EngineError, OperationalWebhook, internal};
 use crate::{
     clock::Clock,
     destinations::setup::Operator,
-    domain::retry::RetryPolicy,
+    domain::{plan::Plans, retry::RetryPolicy},
     store::{
         Store,
         embedded::{self, EmbeddedStore},
@@ -35,6 +35,9 @@ pub struct Options {
     pub delivery: DeliveryDefaults,
     /// Days that finished events are kept where a workspace says nothing.
     pub retention_days: u32,
+    /// Days that entries of the audit log are kept.
+    pub audit_retention_days: u32,
+    pub plans: Plans,
     /// Private addresses that may be reached.
     pub outbound_allow: Vec<ipnet::IpNet>,
     /// Plain-http destinations too.
@@ -43,6 +46,8 @@ pub struct Options {
     pub name_server: Option<std::net::SocketAddr>,
     /// More root certificates, in PEM.
     pub extra_root_pem: Option<PathBuf>,
+    /// Where operational events go; `None`: nowhere.
+    pub operational_webhook: Option<OperationalWebhook>,
     pub clock: Clock,
     /// How long an actor without work stays.
     pub idle_after: Duration,
@@ -70,10 +75,13 @@ impl Options {
                 max_in_flight: 64,
             },
             retention_days: 30,
+            audit_retention_days: 400,
+            plans: Plans::default(),
             outbound_allow: Vec::new(),
             allow_http: false,
             name_server: None,
             extra_root_pem: None,
+            operational_webhook: None,
             clock: Clock::system(),
             idle_after: Duration::from_secs(30),
             retention_every: Duration::from_secs(300),

@@ -5,6 +5,7 @@ use crate::{
     domain::{
         field::FieldError,
         ids::{ConnectionId, RuleId, WorkspaceId},
+        plan::Limit,
         rule::{CompiledRule, Rule},
     },
     store::{Change, Page, Refusal, RuleFilter, Scope},
@@ -67,7 +68,8 @@ impl Engine {
             version: 1,
         };
         check_rule(&rule)?;
-        self.configure(Change::CreateRule(rule.clone())).await.map_err(of_conditions)?;
+        let change = Change::CreateRule(rule.clone());
+        self.configure_within(rule.organization_id, Limit::Rules, change).await.map_err(of_conditions)?;
         Ok(rule)
     }
 

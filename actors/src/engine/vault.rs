@@ -20,6 +20,7 @@ use crate::{
         payload::Json,
         secret::{Sealed, SealingKey, Secret, WrappedKey},
         session_token::TokenKey,
+        user_token::UserTokenKey,
         workspace::Workspace,
     },
     store::{Scope, Store, StoreError},
@@ -42,6 +43,8 @@ pub(super) struct Vault {
     operator: Arc<Operator>,
     limits: Limits,
     grants: Grants,
+    /// Signs users'.
+    pub(super) user_tokens: UserTokenKey,
 }
 
 impl Vault {
@@ -52,8 +55,9 @@ impl Vault {
         grants: Grants,
     ) -> Self {
         let master = Arc::new(SealingKey::from_bytes(master_key));
-        let tokens = TokenKey::derived_from(master_key);
-        Self { store, master, tokens, operator, limits: Limits::default(), grants }
+        let (tokens, user_tokens) =
+            (TokenKey::derived_from(master_key), UserTokenKey::derived_from(master_key));
+        Self { store, master, tokens, user_tokens, operator, limits: Limits::default(), grants }
     }
 
     pub(super) fn operator(&self) -> &Operator {

@@ -2,7 +2,8 @@
 
 use super::{
     state::{
-        CalledOff, Place, SESSION_KEPT, State, StoredEvent, View, keys, record::Record, verify::LogCheck,
+        CalledOff, Place, SESSION_KEPT, State, StoredEvent, View, keys, keys::Key, record::Record,
+        verify::LogCheck,
     },
     *,
 };
@@ -13,6 +14,9 @@ use tracing::{error, warn};
 
 /// Events looked at in one go when forgetting: the state is locked no longer than that takes.
 const RETAIN_BATCH: usize = 256;
+
+/// Keys counted in one go.
+const COUNT_BATCH: usize = 4_096;
 
 /// Rows looked at in one go when verifying.
 const VERIFY_BATCH: usize = 1_024;
@@ -249,9 +253,9 @@ impl<L: Log> Store for Ledger<L> {
         self.log.append(fence, events).await
     }
 
-    async fn configure(&self, fence: Fence, change: Change) -> Result<(), StoreError> {
+    async fn configure(&self, fence: Fence, change: Change, act: Option<Act>) -> Result<(), StoreError> {
         self.log.availability().map_err(StoreError::Unavailable)?;
-        let sequence = self.transact(fence, |state| state.configure(&change))?;
+        let sequence = self.transact(fence, |state| state.configure(&change, act))?;
         self.log.durable(sequence).await
     }
 
@@ -408,9 +412,10 @@ impl<L: Log> Store for Ledger<L> {
         event: EventId,
         rule: RuleId,
         now: Timestamp,
+        act: Option<Act>,
     ) -> Result<Delivery, StoreError> {
         self.log.availability().map_err(StoreError::Unavailable)?;
-        let (delivery, sequence) = self.transact(fence, |state| state.retry(scope, event, rule, now))?;
+        let (delivery, sequence) = self.transact(fence, |state| state.retry(scope, event, rule, now, act))?;
         self.log.durable(sequence).await?;
         Ok(delivery)
     }
@@ -422,9 +427,10 @@ impl<L: Log> Store for Ledger<L> {
         event: EventId,
         rule: Option<RuleId>,
         now: Timestamp,
+        act: Option<Act>,
     ) -> Result<EventDetails, StoreError> {
         self.log.availability().map_err(StoreError::Unavailable)?;
-        let sequence = self.transact(fence, |state| state.cancel(scope, event, rule, now))?;
+        let sequence = self.transact(fence, |state| state.cancel(scope, event, rule, now, act))?;
         self.log.durable(sequence).await?;
         Ok(self.event(scope, event).await?.ok_or(Refusal::NotFound("event"))?)
     }
@@ -537,6 +543,69 @@ impl<L: Log> Store for Ledger<L> {
         limit: usize,
     ) -> Result<Page<MachineKey, [u8; 16]>, StoreError> {
         self.read(move |state| state.machine_keys(organization, after, limit)).await
+    }
+
+    async fn user(&self, organization: OrganizationId, id: UserId) -> Result<Option<User>, StoreError> {
+        self.state.read().user(organization, id)
+    }
+
+    async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
+        self.state.read().user_by_email(email)
+    }
+
+    async fn users(
+        &self,
+        organization: OrganizationId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Page<User, UserId>, StoreError> {
+        self.read(move |state| state.users(organization, after, limit)).await
+    }
+
+    async fn invitation(
+        &self,
+        organization: OrganizationId,
+        id: InvitationId,
+    ) -> Result<Option<Invitation>, StoreError> {
+        self.state.read().invitation(organization, id)
+    }
+
+    async fn invitations(
+        &self,
+        organization: OrganizationId,
+        after: Option<InvitationId>,
+        limit: usize,
+    ) -> Result<Page<Invitation, InvitationId>, StoreError> {
+        self.read(move |state| state.invitations(organization, after, limit)).await
+    }
+
+    async fn audit(
+        &self,
+        organization: OrganizationId,
+        filter: AuditFilter,
+        after: Option<AuditId>,
+        limit: usize,
+    ) -> Result<Page<AuditEntry, AuditId>, StoreError> {
+        self.read(move |state| state.audit(organization, &filter, after, limit)).await
+    }
+
+    async fn forget_audit(&self, fence: Fence, before: Timestamp) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.organizations(after, RETAIN_BATCH).await?;
+            for organization in page.records {
+                self.log.room().await?;
+                while self
+                    .transact(fence, |state| state.forget_audit(organization.id, before, RETAIN_BATCH))?
+                {
+                    self.log.room().await?;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     async fn session(&self, scope: Scope, id: SessionId) -> Result<Option<Session>, StoreError> {
@@ -664,7 +733,27 @@ impl<L: Log> Store for Ledger<L> {
         self.read(move |state| state.queue_reports(after, limit)).await
     }
 
-    async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError> {
+    async fn usage(
+        &self,
+        scope: Scope,
+        days: RangeInclusive<Day>,
+        after: Option<(WorkspaceId, Day)>,
+        limit: usize,
+    ) -> Result<Page<UsageRow, (WorkspaceId, Day)>, StoreError> {
+        self.state.write().write_usage();
+        self.read(move |state| state.usage(scope, &days, after, limit)).await
+    }
+
+    async fn held(&self, organization: OrganizationId) -> Result<Held, StoreError> {
+        Ok(Held {
+            workspaces: self.count_under(keys::workspaces_of(organization)).await?,
+            connections: self.count_under(keys::connections_of_organization(organization)).await?,
+            rules: self.count_under(keys::rules_of_organization(organization)).await?,
+            members: self.count_under(keys::users_of(organization)).await?,
+        })
+    }
+
+    async fn retain(&self, fence: Fence, now: Timestamp, keep: &Retention) -> Result<u64, StoreError> {
         let (mut forgotten, mut after) = (0, None);
         let mut from = Some(Vec::new());
         while let Some(key) = from {
@@ -676,7 +765,7 @@ impl<L: Log> Store for Ledger<L> {
             let Some(last) = workspaces.last() else { break };
             after = Some(last.id);
             for workspace in workspaces {
-                let days = workspace.retention_days.unwrap_or(default_days);
+                let days = keep.days(&workspace);
                 forgotten += self.retain_workspace(fence, workspace.id, now, days).await?;
             }
         }
@@ -731,6 +820,21 @@ impl<L: Log> Ledger<L> {
             .unwrap_or_else(|err| Err(StoreError::Damaged(format!("reading the journal failed: {err}"))))
     }
 
+    /// How many keys there are under a prefix. Who writes need not wait for more than a part of it.
+    async fn count_under(&self, prefix: Key) -> Result<u64, StoreError> {
+        let (mut count, mut from) = (0, None);
+        loop {
+            let prefix = prefix.clone();
+            let (more, next) =
+                self.read(move |state| state.count_under(&prefix, from.as_ref(), COUNT_BATCH)).await?;
+            count += more;
+            from = next;
+            if from.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
     async fn retain_workspace(
         &self,
         fence: Fence,
@@ -768,8 +872,11 @@ impl<L: Log> Ledger<L> {
             warn!(workspace_id = %id, deliveries, unrouted, days, "called off what waited longer than events are kept");
         }
         let settled = self.log.settled();
-        let unmet =
-            self.read(move |state| state.unmet_rule_versions(id, state.oldest_unrouted(id)?.min(settled)));
+        let unmet = self.read(move |state| {
+            let mut unmet = state.unmet_rule_versions(id, state.oldest_unrouted(id)?.min(settled))?;
+            unmet.extend(state.usage_past_keeping(id, now)?);
+            Ok(unmet)
+        });
         // Nothing is lost by not doing so, and nothing by doing it again, so no record is made.
         for few in unmet.await?.chunks(RETAIN_BATCH) {
             self.transact(fence, |state| {

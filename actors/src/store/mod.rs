@@ -12,24 +12,32 @@ pub mod memory;
 mod state;
 
 use crate::domain::{
+    audit::{Act, AuditEntry, AuditFilter},
     catalog::Catalog,
     connection::Connection,
     delivery::{Delivery, Next, Outcome, ResponseDetails},
     event::{Event, Status, Tally},
     grant::Grant,
-    ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, SessionId, WorkspaceId},
+    ids::{
+        AttemptId, AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, RuleId,
+        SessionId, UserId, WorkspaceId,
+    },
     key::{MachineKey, PublishableKey},
     mapping::DefaultMapping,
     names::{Name, NameKind},
+    plan::Retention,
     routing::RuleVerdict,
     rule::Rule,
     session::{Over, Session},
     timestamp::Timestamp,
+    usage::{Day, UsageRow},
+    user::{Invitation, User},
     workspace::{Organization, Workspace},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 /// Rules a workspace may have.
 pub const RULES_PER_WORKSPACE_MAX: usize = 10_000;
@@ -39,6 +47,8 @@ pub const CONNECTIONS_PER_WORKSPACE_MAX: usize = 10_000;
 pub const SESSIONS_PER_WORKSPACE_MAX: usize = 50_000;
 /// Machine keys an organization may have.
 pub const MACHINE_KEYS_MAX: usize = 1_000;
+/// Users an organization may have, and invitations beside them.
+pub const USERS_MAX: usize = 1_000;
 /// Older publishable keys a workspace may have beside its own.
 pub const OLDER_KEYS_MAX: usize = 10;
 /// The largest payload, in bytes, that fits a record together with all that may become of its event.
@@ -114,6 +124,11 @@ pub enum Refusal {
     SessionOver(Over),
     #[error("an organization has at most {0} machine keys")]
     TooManyKeys(usize),
+    #[error("an organization has at most {0} {1}")]
+    TooManyUsers(usize, &'static str),
+    /// An organization that has owners keeps one.
+    #[error("this is the organization's last owner; make somebody else an owner first")]
+    LastOwner,
     #[error("the event's payload was damaged on disk and cannot be read any more; send the event again")]
     PayloadLost,
 }
@@ -198,6 +213,27 @@ pub enum Change {
         workspace_id: WorkspaceId,
         event_id: EventId,
         rule_id: RuleId,
+    },
+    UpdateOrganization(Organization),
+    CreateInvitation(Invitation),
+    DeleteInvitation {
+        organization_id: OrganizationId,
+        id: InvitationId,
+    },
+    /// The invitation is used up, and makes a user.
+    AcceptInvitation(Box<(InvitationId, User)>),
+    /// A user as they are, said again.
+    CreateUser(Box<User>),
+    /// `version` must be one more than the stored one.
+    UpdateUser(Box<User>),
+    DeleteUser {
+        organization_id: OrganizationId,
+        id: UserId,
+    },
+    /// The organization's audit log up to this entry.
+    ForgetAudit {
+        organization_id: OrganizationId,
+        through: AuditId,
     },
 }
 
@@ -459,6 +495,15 @@ pub struct QueueReport {
     pub oldest: Timestamp,
 }
 
+/// How much an organization has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    pub workspaces: u64,
+    pub connections: u64,
+    pub rules: u64,
+    pub members: u64,
+}
+
 /// What [`Store::verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
@@ -487,8 +532,9 @@ pub trait Store: Send + Sync + 'static {
     /// Answers in the order given, one each. Events with an idempotency key are accepted once.
     async fn append_events(&self, fence: Fence, events: Vec<NewEvent>) -> Vec<Result<Appended, StoreError>>;
 
-    /// Changes the configuration. On disk when it returns `Ok`.
-    async fn configure(&self, fence: Fence, change: Change) -> Result<(), StoreError>;
+    /// Changes the configuration. On disk when it returns `Ok`, and with it the entry in the audit log
+    /// that `act` makes of it; `None`: it is nobody's business who did it.
+    async fn configure(&self, fence: Fence, change: Change, act: Option<Act>) -> Result<(), StoreError>;
 
     /// Workspaces with unrouted events or queued deliveries, after `after`, by id.
     async fn unfinished(
@@ -583,6 +629,7 @@ pub trait Store: Send + Sync + 'static {
         event: EventId,
         rule: RuleId,
         now: Timestamp,
+        act: Option<Act>,
     ) -> Result<Delivery, StoreError>;
 
     /// Calls off one rule's delivery, or with `rule: None` all that are not final. Refused with
@@ -594,6 +641,7 @@ pub trait Store: Send + Sync + 'static {
         event: EventId,
         rule: Option<RuleId>,
         now: Timestamp,
+        act: Option<Act>,
     ) -> Result<EventDetails, StoreError>;
 
     /// An event with all that became of it.
@@ -649,6 +697,48 @@ pub trait Store: Send + Sync + 'static {
         after: Option<[u8; 16]>,
         limit: usize,
     ) -> Result<Page<MachineKey, [u8; 16]>, StoreError>;
+
+    /// A user of an organization.
+    async fn user(&self, organization: OrganizationId, id: UserId) -> Result<Option<User>, StoreError>;
+
+    /// The user with this e-mail address.
+    async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError>;
+
+    /// An organization's users, oldest first.
+    async fn users(
+        &self,
+        organization: OrganizationId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Page<User, UserId>, StoreError>;
+
+    /// An invitation that was neither used nor deleted.
+    async fn invitation(
+        &self,
+        organization: OrganizationId,
+        id: InvitationId,
+    ) -> Result<Option<Invitation>, StoreError>;
+
+    /// An organization's invitations, oldest first.
+    async fn invitations(
+        &self,
+        organization: OrganizationId,
+        after: Option<InvitationId>,
+        limit: usize,
+    ) -> Result<Page<Invitation, InvitationId>, StoreError>;
+
+    /// An organization's audit log, newest first, after (that is, older than) `after`. A page may hold fewer
+    /// than `limit` and still have a next one, when a rare filter would mean looking at too many.
+    async fn audit(
+        &self,
+        organization: OrganizationId,
+        filter: AuditFilter,
+        after: Option<AuditId>,
+        limit: usize,
+    ) -> Result<Page<AuditEntry, AuditId>, StoreError>;
+
+    /// Forgets what the audit log says of before this moment.
+    async fn forget_audit(&self, fence: Fence, before: Timestamp) -> Result<(), StoreError>;
 
     /// A session.
     async fn session(&self, scope: Scope, id: SessionId) -> Result<Option<Session>, StoreError>;
@@ -725,10 +815,24 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<QueueReport, (WorkspaceId, ConnectionId)>, StoreError>;
 
-    /// Forgets what workspaces no longer keep: sessions of two days ago, and events that ended before their retention, or `default_days`,
-    /// began. What waits still of an event that was accepted before is called off, with the reason on record,
+    /// What was used on these days, by workspace and day. A page may hold fewer than `limit` and still have a
+    /// next one, where many workspaces used nothing.
+    async fn usage(
+        &self,
+        scope: Scope,
+        days: RangeInclusive<Day>,
+        after: Option<(WorkspaceId, Day)>,
+        limit: usize,
+    ) -> Result<Page<UsageRow, (WorkspaceId, Day)>, StoreError>;
+
+    /// How much an organization has, counted one by one.
+    async fn held(&self, organization: OrganizationId) -> Result<Held, StoreError>;
+
+    /// Forgets what workspaces no longer keep: sessions of two days ago, events that ended before their retention
+    /// began, and usage after [`USAGE_DAYS_KEPT`](crate::domain::usage::USAGE_DAYS_KEPT) days. What waits still of
+    /// an event that was accepted before its retention is called off, with the reason on record,
     /// and kept for as long again. Returns how many events went.
-    async fn retain(&self, fence: Fence, now: Timestamp, default_days: u32) -> Result<u64, StoreError>;
+    async fn retain(&self, fence: Fence, now: Timestamp, keep: &Retention) -> Result<u64, StoreError>;
 
     /// Proves the ledger: every accepted event × matched rule is final or scheduled.
     async fn verify(&self) -> Result<Verification, StoreError>;

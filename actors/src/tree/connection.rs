@@ -17,9 +17,11 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::Act,
         connection::{Connection, InactiveReason},
         delivery::{NOTES_BYTES_MAX, Next, Outcome, Report},
         ids::{ConnectionId, WorkspaceId},
+        notice::Notice,
         retry::{RETRY_AFTER_MAX, RetryPolicy},
         timestamp::Timestamp,
     },
@@ -84,6 +86,8 @@ pub struct State {
     /// When something may be due that is not in the window.
     next_due: Option<Timestamp>,
     breaker: Breaker,
+    /// Whether the operator was last told that it is open, as soon as that was asked.
+    told_open: Option<bool>,
     credentials: Credentials,
     paused_until: Option<Timestamp>,
     attempts: JoinSet<()>,
@@ -126,6 +130,7 @@ impl Actor for ConnectionActor {
             suspects: suspects.into(),
             next_due: None,
             breaker: Breaker::default(),
+            told_open: None,
             credentials: Credentials::default(),
             paused_until: None,
             attempts: JoinSet::new(),
@@ -250,6 +255,10 @@ impl State {
             }
         };
         self.paused_until = ctx.store.pace(*id).await?.paused_until;
+        if self.told_open.is_none() && ctx.notices.are_of(*workspace_id) {
+            // An earlier life may have said so.
+            self.told_open = Some(ctx.is_told_open(*id).await?);
+        }
         let (policy, settings) = (&connection.policy, &ctx.settings);
         let rate =
             policy.rate_per_second.map(|per_second| Rate { per_second, burst: policy.burst.unwrap_or(1) });
@@ -468,7 +477,10 @@ impl State {
         let Args { workspace_id, ctx, .. } = &self.args;
         let nexts: Vec<Next> = attempted.iter().map(|attempted| attempted.next).collect();
         let now = ctx.clock.now();
+        let works = reported.iter().map(|reported| &*reported.work);
+        let failures = ctx.notices.failures(works.zip(&attempted));
         ctx.store.record_attempts(ctx.fence, *workspace_id, attempted).await?;
+        failures.into_iter().for_each(|failure| ctx.notices.notify(failure, now));
         for (reported, next) in reported.into_iter().zip(nexts) {
             self.args.ctx.faults.at("connection.recorded");
             if let Next::Due { at, .. } = next {
@@ -489,15 +501,17 @@ impl State {
     /// What an outcome says about the destination as a whole.
     async fn learn(&mut self, reported: &Reported, now: Timestamp) -> Result<(), StoreError> {
         let Reported { line, started, work, outcome, retry_after, inactive, pauses, .. } = reported;
-        let outcome = *outcome;
+        let (outcome, mut has_answered) = (*outcome, false);
         let turn = if outcome.is_destination_down() {
             self.breaker.failed(started.spell, rand::random())
         } else if outcome == Outcome::InternalError || outcome == Outcome::MappingError {
             self.breaker.withdrawn(started.spell); // says nothing about the destination
             None
         } else {
+            has_answered = true;
             self.breaker.answered(started.spell, line.max_in_flight)
         };
+        self.tell_of_breaker(&line.connection, has_answered, now);
         let Args { id, workspace_id, ctx, .. } = &self.args;
         match turn {
             Some(Turn::Opened) => {
@@ -529,6 +543,15 @@ impl State {
         Ok(())
     }
 
+    /// Tells the operator of a breaker that turned, also of one that an earlier life saw open.
+    fn tell_of_breaker(&mut self, connection: &Connection, has_answered: bool, now: Timestamp) {
+        let is_open = self.breaker.is_open();
+        if self.told_open.is_some_and(|told| told != is_open && (is_open || has_answered)) {
+            self.told_open = Some(is_open);
+            self.args.ctx.notices.notify(Notice::of_breaker(connection, is_open), now);
+        }
+    }
+
     /// The destination refuses our credentials: nothing more is sent until a person mends that.
     async fn inactivate(
         &mut self,
@@ -539,17 +562,21 @@ impl State {
         self.read_again();
         let Args { id, workspace_id, ctx, .. } = &self.args;
         warn!(workspace_id = named(*workspace_id), connection_id = %id, "credentials are refused: the connection is inactive, its deliveries wait");
-        let change = Change::UpdateConnection(Connection {
+        let inactive = Connection {
             inactive: Some(reason),
             version: connection.version + 1,
             updated_at: now,
             ..connection.clone()
-        });
-        match ctx.store.configure(ctx.fence, change).await {
+        };
+        let notice = Notice::of_change(connection, &inactive);
+        let act = Some(Act::of_system(now));
+        match ctx.store.configure(ctx.fence, Change::UpdateConnection(inactive), act).await {
+            Ok(()) => notice.into_iter().for_each(|notice| ctx.notices.notify(notice, now)),
             // Somebody changed it meanwhile, perhaps its credentials: they get their chance.
-            Ok(()) | Err(StoreError::Refused(_)) => Ok(()),
-            Err(err) => Err(err),
+            Err(StoreError::Refused(_)) => {}
+            Err(err) => return Err(err),
         }
+        Ok(())
     }
 
     /// Makes sure there is a tick at `at` or earlier.

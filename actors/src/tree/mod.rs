@@ -3,6 +3,7 @@
 //! ```text
 //! Root            one; starts workspaces on demand and, at start, those with unfinished work
 //! ├─ Retention    drops what a workspace no longer keeps
+//! ├─ Notices      tells the operator, if there is somewhere to tell
 //! └─ Workspace(w) one per active workspace; put away when idle
 //!    ├─ Rule(w)         routes what is unrouted, records why each rule did or did not match
 //!    └─ Connection(c)   one per active connection: pace, breaker, retry timer, attempts
@@ -13,7 +14,7 @@
 //! | Connection | its workspace starts it again after a growing wait; over its budget it is quarantined for a while, its siblings go on |
 //! | Rule | the same; meanwhile events stay unrouted in the store |
 //! | Workspace | its children end with it; Root starts it again after a growing wait |
-//! | Retention | Root starts it again |
+//! | Retention, Notices | Root starts it again |
 //! | Root | nothing supervises it: the process ends, and whoever runs it starts it anew. It asks a store that fails again before it falls |
 //!
 //! Who is quarantined is told by a gauge and, for connections and rules, by the API.
@@ -26,6 +27,7 @@ mod children;
 mod connection;
 mod credentials;
 mod hand;
+mod notices;
 mod pace;
 mod quarantine;
 mod retention;
@@ -34,11 +36,13 @@ mod rule;
 mod share;
 mod workspace;
 
+pub use notices::Notices;
 pub use root::Tree;
 
 use crate::{
     clock::Clock,
     destinations::Prepared,
+    domain::plan::Retention,
     domain::{connection::Connection, ids::WorkspaceId, retry::RetryPolicy, timestamp::Timestamp},
     store::{Fence, Store},
     transport::Http,
@@ -82,6 +86,8 @@ pub struct World {
     pub slots: Slots,
     /// Who is left down for a while.
     pub quarantine: Quarantine,
+    /// What the operator is told.
+    pub notices: Notices,
     draining: AtomicBool,
 }
 
@@ -96,7 +102,9 @@ pub struct Settings {
     /// How long an actor without work stays.
     pub idle_after: Duration,
     /// Days that finished events are kept where a workspace says nothing.
-    pub retention_days: u32,
+    pub retention: Retention,
+    /// Days that entries of the audit log are kept.
+    pub audit_retention_days: u32,
     /// How often what is past its time is dropped.
     pub retention_every: Duration,
 }
@@ -108,7 +116,8 @@ impl Default for Settings {
             timeout: Duration::from_secs(15),
             max_in_flight: 64,
             idle_after: Duration::from_secs(30),
-            retention_days: 30,
+            retention: Retention::of_days(30),
+            audit_retention_days: 400,
             retention_every: Duration::from_secs(300),
         }
     }
@@ -133,6 +142,7 @@ pub trait Preparer: Send + Sync + 'static {
 /// | `connection.begin` | in the task of an attempt, before it is taken up |
 /// | `oauth.answered` | a token was answered for, and is not stored yet |
 /// | `connection.attempt_finished`, `connection.recorded` | around the record of an attempt |
+/// | `notices.append` | before what the operator is told is put on disk |
 #[derive(Clone, Default)]
 pub struct Faults(Option<Script>);
 
@@ -161,11 +171,23 @@ impl Context {
         preparer: Arc<dyn Preparer>,
         faults: Faults,
         settings: Settings,
+        notices: Notices,
     ) -> Self {
         let (fence, slots, quarantine) = (store.fence(), Slots::default(), Quarantine::default());
         let draining = AtomicBool::new(false);
-        let world =
-            World { store, fence, clock, http, preparer, faults, settings, slots, quarantine, draining };
+        let world = World {
+            store,
+            fence,
+            clock,
+            http,
+            preparer,
+            faults,
+            settings,
+            slots,
+            quarantine,
+            notices,
+            draining,
+        };
         Self(Arc::new(world))
     }
 }

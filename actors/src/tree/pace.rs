@@ -125,6 +125,11 @@ impl Breaker {
         }
     }
 
+    /// Whether it stops attempts.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// An attempt starts: what it comes to is told with the spell it belongs to. If the breaker is
     /// open, it is the probe.
     pub fn started(&mut self) -> Spell {

@@ -16,6 +16,7 @@ pub enum Who {
     /// A workspace with all that is in it.
     Workspace(WorkspaceId),
     Retention,
+    Notices,
 }
 
 impl Who {
@@ -25,6 +26,7 @@ impl Who {
             Self::Rule(_) => "rule",
             Self::Workspace(_) => "workspace",
             Self::Retention => "retention",
+            Self::Notices => "notices",
         }
     }
 }
@@ -40,7 +42,7 @@ impl Quarantine {
         // The parent of some may be gone, and nobody is left to let them go.
         held.retain(|_, until| *until > now);
         held.insert(who, until);
-        for actor in ["connection", "rule", "workspace", "retention"] {
+        for actor in ["connection", "rule", "workspace", "retention", "notices"] {
             tell(&held, actor);
         }
     }

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::store::StoreError;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::time::Duration;
 use tracing::{info, warn};
 
 pub struct RetentionActor;
@@ -34,9 +35,12 @@ impl Actor for RetentionActor {
         ctx: &mut Context,
     ) -> Result<(), ActorProcessingErr> {
         ctx.faults.at("retention.retain");
-        let forgotten = ctx.store.retain(ctx.fence, ctx.clock.now(), ctx.settings.retention_days).await;
+        let day = Duration::from_secs(86_400);
+        let audit_until = ctx.clock.now().before(day * ctx.settings.audit_retention_days);
+        let audit = ctx.store.forget_audit(ctx.fence, audit_until).await;
+        let forgotten = ctx.store.retain(ctx.fence, ctx.clock.now(), &ctx.settings.retention).await;
         myself.send_after(ctx.settings.retention_every, || Msg::Tick);
-        match forgotten {
+        match audit.and(forgotten) {
             Ok(0) => Ok(()),
             Ok(events) => {
                 metrics::counter!("weft_events_expired_total").increment(events);

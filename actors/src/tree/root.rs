@@ -4,6 +4,7 @@ use super::{
     Context,
     children::{Budget, Child, Fallen, Waiting},
     named,
+    notices::{self, NoticesActor},
     quarantine::Who,
     retention::{self, RetentionActor},
     workspace::{self, WorkspaceActor},
@@ -26,6 +27,8 @@ use tracing::{error, info, warn};
 const RECOVERY_BATCH: usize = 1_000;
 /// How long a tree that is told to stop may take to put its actors away.
 const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long a tree that is told to stop tells the operator of what it noticed.
+const TELL_MAX: Duration = Duration::from_secs(2);
 
 /// The running tree. The only way in: wake it, or drain it.
 pub struct Tree {
@@ -103,6 +106,9 @@ impl Tree {
         if tokio::time::timeout(patience, self.ctx.slots.all_landed()).await.is_err() {
             info!("gave up what was still in flight; it is tried again after the next start");
         }
+        if tokio::time::timeout(TELL_MAX, self.ctx.notices.told()).await.is_err() {
+            warn!("the operator is not told of all that was noticed");
+        }
         self.root.stop(None);
         if tokio::time::timeout(STOP_MAX, self.ended()).await.is_err() {
             warn!("an actor does not stop; the store closes without waiting for it");
@@ -121,6 +127,7 @@ struct State {
     ctx: Context,
     rung: Rung,
     retention: Child<retention::Msg>,
+    notices: Child<notices::Msg>,
     workspaces: HashMap<WorkspaceId, Child<workspace::Msg>>,
     /// Whose actor each is that is up.
     names: HashMap<ActorId, WorkspaceId>,
@@ -139,6 +146,8 @@ pub enum Msg {
     Restart(WorkspaceId),
     /// Retention fell and has waited long enough.
     RestartRetention,
+    /// The same for notices.
+    RestartNotices,
     /// It is time to look at what waits.
     Tick,
     /// Go on reading what a former life left unfinished, after this workspace.
@@ -155,11 +164,15 @@ impl Actor for RootActor {
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         myself.cast(Msg::Recover(None))?;
         myself.cast(Msg::RestartRetention)?;
+        if args.ctx.notices.are_on() {
+            myself.cast(Msg::RestartNotices)?;
+        }
         myself.cast(Msg::Tick)?;
         Ok(State {
             ctx: args.ctx,
             rung: args.rung,
             retention: Child::default(),
+            notices: Child::default(),
             workspaces: HashMap::new(),
             names: HashMap::new(),
             waiting: Waiting::default(),
@@ -182,6 +195,7 @@ impl Actor for RootActor {
             Msg::Pass(id, msg) => state.wake(&myself, id, msg).await,
             Msg::Restart(id) => state.start(&myself, id).await,
             Msg::RestartRetention => state.start_retention(&myself).await,
+            Msg::RestartNotices => state.start_notices(&myself).await,
             Msg::Tick => state.tick(&myself).await,
             Msg::Recover(after) => state.recover(&myself, after).await?,
             Msg::WorkspaceIdle { id, handled, next_due } => state.workspace_idle(id, handled, next_due),
@@ -253,6 +267,15 @@ impl State {
         }
     }
 
+    async fn start_notices(&mut self, myself: &ActorRef<Msg>) {
+        self.ctx.quarantine.let_go(Who::Notices);
+        let args = notices::Args { parent: myself.clone(), ctx: self.ctx.clone() };
+        match Actor::spawn_linked(None, NoticesActor, args, myself.get_cell()).await {
+            Ok((actor, _)) => self.notices.started(actor),
+            Err(err) => self.notices_fell(myself, &err.to_string()),
+        }
+    }
+
     /// `Err`: the store does not say what is unfinished, however often it is asked.
     async fn recover(
         &mut self,
@@ -313,6 +336,8 @@ impl State {
     fn child_ended(&mut self, myself: &ActorRef<Msg>, actor: ActorId, why: &str) {
         if self.retention.actor_id() == Some(actor) {
             self.retention_fell(myself, why);
+        } else if self.notices.actor_id() == Some(actor) {
+            self.notices_fell(myself, why);
         } else if let Some(id) = self.names.remove(&actor) {
             self.workspace_fell(myself, id, why);
         }
@@ -326,6 +351,16 @@ impl State {
             self.ctx.hold(Who::Retention);
         }
         myself.send_after(fallen.wait(), || Msg::RestartRetention);
+    }
+
+    fn notices_fell(&mut self, myself: &ActorRef<Msg>, why: &str) {
+        metrics::counter!("weft_actor_restarts_total", "actor" => "notices").increment(1);
+        let fallen = self.notices.fell();
+        error!(why, ?fallen, "what tells the operator fell");
+        if fallen == Fallen::Quarantine {
+            self.ctx.hold(Who::Notices);
+        }
+        myself.send_after(fallen.wait(), || Msg::RestartNotices);
     }
 
     fn workspace_fell(&mut self, myself: &ActorRef<Msg>, id: WorkspaceId, why: &str) {

@@ -352,11 +352,13 @@ impl State {
                 next: Next::Failed,
                 notes: None,
             };
-            if let Err(err) = ctx.store.record_attempts(ctx.fence, self.args.id, vec![attempted]).await {
+            let recorded = ctx.store.record_attempts(ctx.fence, self.args.id, vec![attempted.clone()]).await;
+            if let Err(err) = recorded {
                 error!(workspace_id = named(self.args.id), delivery_id = %entry.delivery_id, %err, "cannot set a delivery aside");
                 continue;
             }
             metrics::counter!("weft_deliveries_set_aside_total").increment(1);
+            ctx.notice_set_aside(self.args.id, &attempted).await;
         }
     }
 }

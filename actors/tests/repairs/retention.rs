@@ -1,6 +1,7 @@
 //! What becomes of deliveries that wait for longer than events are kept.
 
 use crate::support::{Answer::*, *};
+use actors::domain::audit::AuditFilter;
 
 const DAY: std::time::Duration = secs(24 * 3_600);
 
@@ -89,4 +90,26 @@ async fn what_is_never_routed_is_called_off() {
     assert_eq!(status().await, Some(Status::Canceled));
     tokio::time::sleep(DAY + secs(60)).await;
     assert_eq!(status().await, None);
+}
+
+/// The audit log is kept for longer than events, and not for ever.
+#[tokio::test(start_paused = true)]
+async fn the_audit_log_is_kept_for_its_own_time() {
+    let mut world = world_of_a_day();
+    world.options.audit_retention_days = 3;
+    let engine = world.start().await;
+    let tenant = Tenant::new(&engine).await;
+    let made = tenant.route_with("contact.created", Policy::default()).await;
+    let organization = engine.organizations(None, 1).await.expect("one").records[0].id;
+    let actions = async || {
+        let page = engine.audit(organization, AuditFilter::default(), None, 100).await.expect("readable");
+        page.records.into_iter().map(|entry| entry.action).collect::<Vec<_>>()
+    };
+    let all = ["rule.created", "connection.created", "workspace.created", "organization.created"];
+    assert_eq!(actions().await, all);
+    tokio::time::sleep(DAY * 3 - secs(120)).await;
+    tenant.patch(made.0, ConnectionPatch { paused: Some(true), ..Default::default() }).await;
+    assert_eq!(actions().await[1..], all, "all is kept, also when its events are not");
+    tokio::time::sleep(secs(300)).await;
+    assert_eq!(actions().await, ["connection.updated"], "what is younger stays");
 }

@@ -13,9 +13,12 @@ use crate::{
         spec::{Auth, Consent, FieldKind, Spec},
     },
     domain::{
+        access::{Permission, Subject},
         connection::{Connection, InactiveReason, Policy},
         grant::Grant,
-        ids::{ConnectionId, SessionId, WorkspaceId},
+        ids::{ConnectionId, SessionId, UserId, WorkspaceId},
+        notice::Notice,
+        plan::Limit,
         secret::Secret,
         timestamp::Timestamp,
         workspace::Workspace,
@@ -56,6 +59,7 @@ pub enum Starter {
     /// By its access key.
     Machine(String),
     Session(SessionId),
+    User(UserId),
 }
 
 /// What starts a consent.
@@ -158,7 +162,7 @@ impl Engine {
             );
             return Err(EngineError::Meaningless(vec![FieldError::new(param, msg)]));
         }
-        let ticket = self.0.consents.add(workspace_id, spec.kind, new, self.0.clock.now());
+        let ticket = self.0.consents.add(workspace_id, spec.kind, new, (*self.1).clone(), self.0.clock.now());
         let ticket = ticket.ok_or(EngineError::TooMany("consents under way; try again in a few minutes"))?;
         Ok((ticket, self.0.clock.wall().after(LIFE)))
     }
@@ -226,7 +230,7 @@ impl Engine {
             };
             return ConsentEnd::Denied { service, words: plain(&words) };
         }
-        let engine = self.clone();
+        let engine = self.by(taken.actor.clone());
         let connected = SeenThrough::new(async move { engine.connect(taken, destination, back.code).await });
         match connected.await {
             Ok((name, is_new)) => ConsentEnd::Connected { service, name, is_new },
@@ -287,14 +291,26 @@ impl Engine {
         }
     }
 
-    /// Whether who started it is let in still.
+    /// Whether who started it may still.
     async fn is_let_in(&self, taken: &Back) -> Result<bool, EngineError> {
+        let (permission, subject) = (Permission::Write, Subject::Connections);
+        let scope = Scope::Workspace(taken.workspace_id);
         Ok(match &taken.new.by {
-            Starter::Machine(access_key) => self.0.store.machine_key(access_key).await?.is_some(),
+            Starter::Machine(access_key) => {
+                let found = self.0.store.machine_key(access_key).await?;
+                found.is_some_and(|key| key.limits.may(permission, subject))
+            }
             Starter::Session(id) => {
-                let found = self.session(Scope::Workspace(taken.workspace_id), *id).await?;
+                let found = self.session(scope, *id).await?.filter(|it| it.may(permission, subject));
                 found.is_some_and(|session| session.refreshed(self.0.clock.wall()).is_ok())
             }
+            Starter::User(id) => match self.0.store.workspace(scope, taken.workspace_id).await? {
+                Some(workspace) => {
+                    let found = self.user(workspace.organization_id, *id).await?;
+                    found.is_some_and(|user| !user.disabled && user.may(permission, subject))
+                }
+                None => false,
+            },
         })
     }
 
@@ -362,7 +378,8 @@ impl Engine {
             updated_at: now,
             version: 1,
         };
-        self.configure(Change::CreateConnection(connection.clone())).await?;
+        let change = Change::CreateConnection(connection.clone());
+        self.configure_within(workspace.organization_id, Limit::Connections, change).await?;
         self.configure(Change::SaveGrant(self.grant(workspace, id, given, None)?)).await?;
         let active = Connection { inactive: None, version: 2, ..connection };
         self.configure_connection(workspace.id, id, Change::UpdateConnection(active)).await?;
@@ -397,6 +414,7 @@ impl Engine {
         let mut is_saved = false;
         for _ in 0..CHANGE_TRIES {
             let (mut connection, mut settings) = stored().await.map_err(ours)?;
+            let earlier = connection.clone();
             if !is_saved {
                 let found = self.0.store.grant(scope, id).await.map_err(EngineError::from).map_err(ours)?;
                 let grant = self.grant(workspace, id, given, found).map_err(ours)?;
@@ -413,10 +431,12 @@ impl Engine {
             connection.updated_at = self.0.clock.now();
             connection.version += 1;
             let (name, kind) = (connection.name.clone(), connection.kind.clone());
+            let notice = Notice::of_change(&earlier, &connection);
             match self.configure_connection(workspace.id, id, Change::UpdateConnection(connection)).await {
                 Err(EngineError::Refused(Refusal::Stale(_))) => continue,
                 saved => saved.map_err(ours)?,
             }
+            notice.into_iter().for_each(|notice| self.notify(notice));
             info!(workspace_id = %workspace.id, connection_id = %id, destination = kind, "connected again");
             return Ok(name);
         }

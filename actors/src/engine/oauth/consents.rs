@@ -5,7 +5,7 @@
 //! Of ticket, state and cookie only hashes are kept. A restart forgets all; a person starts again.
 
 use super::NewConsent;
-use crate::domain::{ids::WorkspaceId, secret::Secret, timestamp::Timestamp};
+use crate::domain::{audit::Actor, ids::WorkspaceId, secret::Secret, timestamp::Timestamp};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -35,6 +35,8 @@ struct Waiting {
     workspace_id: WorkspaceId,
     kind: &'static str,
     new: NewConsent,
+    /// Who is told to have connected it.
+    actor: Actor,
     ends_at: Timestamp,
     opened: Option<Opened>,
 }
@@ -60,6 +62,7 @@ pub(super) struct Back {
     pub workspace_id: WorkspaceId,
     pub kind: &'static str,
     pub new: NewConsent,
+    pub actor: Actor,
     pub verifier: Secret,
     pub redirect_uri: String,
 }
@@ -80,6 +83,7 @@ impl Consents {
         workspace_id: WorkspaceId,
         kind: &'static str,
         new: NewConsent,
+        actor: Actor,
         now: Timestamp,
     ) -> Option<Secret> {
         let mut inner = self.0.lock();
@@ -96,7 +100,7 @@ impl Consents {
         }
         let ticket = random();
         let ends_at = now.after(LIFE);
-        let waiting = Waiting { workspace_id, kind, new, ends_at, opened: None };
+        let waiting = Waiting { workspace_id, kind, new, actor, ends_at, opened: None };
         inner.by_ticket.insert(hash(&ticket), waiting);
         Some(ticket)
     }
@@ -130,9 +134,9 @@ impl Consents {
             return Err(Stranger::OtherBrowser);
         }
         let taken = inner.remove(&ticket).ok_or(Stranger::Unknown)?;
-        let Waiting { workspace_id, kind, new, opened, .. } = taken;
+        let Waiting { workspace_id, kind, new, actor, opened, .. } = taken;
         let Opened { verifier, redirect_uri, .. } = opened.ok_or(Stranger::Unknown)?;
-        Ok(Back { workspace_id, kind, new, verifier, redirect_uri })
+        Ok(Back { workspace_id, kind, new, actor, verifier, redirect_uri })
     }
 }
 
@@ -184,7 +188,7 @@ mod tests {
         let of = ConsentFor::New { workspace_id, kind: "acme".to_owned(), name: "Acme".to_owned() };
         let by = Starter::Machine("key".to_owned());
         let new = NewConsent { of, by, created_by: "test".to_owned() };
-        consents.add(workspace_id, "acme", new, now)
+        consents.add(workspace_id, "acme", new, Actor::system(), now)
     }
 
     fn open(consents: &Consents, ticket: &Secret, now: Timestamp) -> Option<Handed> {

@@ -18,6 +18,7 @@ use crate::{
         spec::Consent,
     },
     domain::{
+        audit::Act,
         connection::{Connection, InactiveReason},
         grant::Grant,
         ids::{ConnectionId, WorkspaceId},
@@ -280,7 +281,8 @@ impl Inner {
             connection.settings = self.key.seal(&text, &place);
             connection.updated_at = shared.clock.now();
             connection.version += 1;
-            match shared.store.configure(shared.fence, Change::UpdateConnection(connection)).await {
+            let act = Some(Act::of_system(connection.updated_at));
+            match shared.store.configure(shared.fence, Change::UpdateConnection(connection), act).await {
                 Err(StoreError::Refused(Refusal::Stale(_))) => {}
                 done => return done.map_err(|err| err.to_string()),
             }
@@ -289,7 +291,8 @@ impl Inner {
     }
 
     async fn save(&self, grant: &Grant) -> Result<(), StoreError> {
-        self.shared.store.configure(self.shared.fence, Change::SaveGrant(grant.clone())).await
+        // Nobody did it: it is not for the audit log.
+        self.shared.store.configure(self.shared.fence, Change::SaveGrant(grant.clone()), None).await
     }
 
     /// The token was refused, and there is nothing to ask for another one with.

@@ -4,6 +4,7 @@ use super::{
     model::{Fate, Kept, Model},
     *,
 };
+use crate::domain::usage::Usage;
 
 impl Model {
     /// An event, if it is in scope.
@@ -181,6 +182,27 @@ impl Model {
             Some(QueueReport { connection: connection.clone(), waiting: of_it().count() as u64, oldest })
         };
         connections.into_iter().filter_map(report).collect()
+    }
+
+    /// See [`Store::usage`]: all pages as one.
+    pub fn usage(&self, scope: Scope, days: &RangeInclusive<Day>) -> Vec<UsageRow> {
+        let rows = self.usage.iter().filter(|((id, day), usage)| {
+            let organization = self.workspaces[id].organization_id;
+            is_in(scope, organization, *id) && days.contains(day) && **usage != Usage::default()
+        });
+        rows.map(|((id, day), usage)| UsageRow { workspace_id: *id, day: *day, usage: *usage }).collect()
+    }
+
+    /// See [`Store::held`].
+    pub fn held(&self, organization: OrganizationId) -> Held {
+        let count =
+            |of: &mut dyn Iterator<Item = OrganizationId>| of.filter(|id| *id == organization).count() as u64;
+        Held {
+            workspaces: count(&mut self.workspaces.values().map(|it| it.organization_id)),
+            connections: count(&mut self.connections.values().map(|it| it.organization_id)),
+            rules: count(&mut self.rules.values().map(|it| it.organization_id)),
+            members: count(&mut self.people.users.values().map(|it| it.organization_id)),
+        }
     }
 
     /// See [`Store::verify`]: nothing is wrong with it.

@@ -6,7 +6,7 @@ use super::{
     run::{event_filters, rule_filters},
     *,
 };
-use crate::domain::key::publishable_key_hash;
+use crate::domain::{key::publishable_key_hash, usage::USAGE_DAYS_KEPT};
 use std::future::Future;
 
 /// Pages that a list of this suite's may take.
@@ -16,6 +16,7 @@ const PAGES_MAX: usize = 2_000;
 pub async fn look(store: &dyn Store, model: &Model, limit: usize) {
     look_at_configuration(store, model, limit).await;
     look_at_work(store, model, limit).await;
+    people::look(store, model, limit).await;
     for scope in scopes(model) {
         for filter in event_filters(model) {
             let page = |after| store.events(scope, filter.clone(), after, limit);
@@ -29,6 +30,7 @@ pub async fn look(store: &dyn Store, model: &Model, limit: usize) {
         let events = model.events(scope, &EventFilter::default()).into_iter();
         assert_eq!(walk(limit, page).await, events.map(with_payload).collect::<Vec<_>>(), "{scope:?}");
     }
+    look_at_usage(store, model, limit).await;
     for (organization, workspace, id) in &model.ever.events {
         look_at_event(store, model, (*organization, *workspace), *id).await;
     }
@@ -135,6 +137,20 @@ async fn look_at_configuration(store: &dyn Store, model: &Model, limit: usize) {
     }
 }
 
+/// What was used on the days that are kept, and on some of them.
+async fn look_at_usage(store: &dyn Store, model: &Model, limit: usize) {
+    let today = Day::of(model.now);
+    for days in [today.before(USAGE_DAYS_KEPT)..=today, today.before(9)..=today.before(1), today..=Day(0)] {
+        for scope in scopes(model) {
+            let page = |after| store.usage(scope, days.clone(), after, limit);
+            assert_eq!(walk(limit, page).await, model.usage(scope, &days), "{scope:?} {days:?}");
+        }
+    }
+    for id in model.organizations.keys() {
+        assert_eq!(store.held(*id).await, Ok(model.held(*id)), "{id}");
+    }
+}
+
 fn session_filters() -> [SessionFilter; 4] {
     let any = SessionFilter::default();
     [
@@ -224,7 +240,7 @@ async fn look_at_past(store: &dyn Store, model: &Model, kept: &Kept) {
 }
 
 /// All pages of a list as one.
-async fn walk<T, Id: Copy, Answer>(limit: usize, mut page: impl FnMut(Option<Id>) -> Answer) -> Vec<T>
+pub async fn walk<T, Id: Copy, Answer>(limit: usize, mut page: impl FnMut(Option<Id>) -> Answer) -> Vec<T>
 where
     Answer: Future<Output = Result<Page<T, Id>, StoreError>>,
 {

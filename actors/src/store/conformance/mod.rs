@@ -9,6 +9,7 @@
 pub mod answers;
 pub mod look;
 pub mod model;
+pub mod people;
 pub mod run;
 pub mod steps;
 pub mod stores;
@@ -17,6 +18,7 @@ use super::*;
 use model::Model;
 use proptest::prelude::*;
 use run::Run;
+use std::collections::{BTreeMap, BTreeSet};
 use steps::{Step, steps};
 use stores::{Embedded, Subject};
 

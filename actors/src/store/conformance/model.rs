@@ -7,11 +7,9 @@ use super::*;
 use crate::domain::{
     delivery::{ATTEMPTS_KEPT, Attempt, Next, Outcome},
     routing::RuleVerdict,
+    usage::Usage,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// When every history begins.
@@ -35,6 +33,8 @@ pub struct Model {
     pub rules: BTreeMap<RuleId, Rule>,
     pub names: BTreeMap<(WorkspaceId, NameKind, String), Name>,
     pub paces: BTreeMap<ConnectionId, Pace>,
+    pub usage: BTreeMap<(WorkspaceId, Day), Usage>,
+    pub people: people::People,
     pub events: BTreeMap<EventId, Kept>,
     keys: BTreeMap<(WorkspaceId, String), (EventId, [u8; 32], Timestamp)>,
     /// What is being attempted: known to the process only.
@@ -98,6 +98,8 @@ impl Default for Model {
             rules: BTreeMap::new(),
             names: BTreeMap::new(),
             paces: BTreeMap::new(),
+            usage: BTreeMap::new(),
+            people: people::People::default(),
             events: BTreeMap::new(),
             keys: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -251,6 +253,7 @@ impl Model {
                 self.workspaces.get(&name.workspace_id).ok_or(Refusal::NotFound("workspace"))?;
                 self.names.insert((name.workspace_id, name.kind, name.key.clone()), name);
             }
+            people => self.configure_people(people)?,
         }
         Ok(())
     }
@@ -287,6 +290,11 @@ impl Model {
         *self.changes.entry(workspace).or_default() += u64::from(is_so);
     }
 
+    /// What a workspace used on the day of a moment.
+    fn used(&mut self, workspace: WorkspaceId, at: Timestamp) -> &mut Usage {
+        self.usage.entry((workspace, Day::of(at))).or_default()
+    }
+
     /// See [`Store::append_events`].
     pub fn append(&mut self, new: NewEvent) -> Result<Appended, StoreError> {
         let (id, workspace, at) = (new.event.id, new.event.workspace_id, new.event.accepted_at);
@@ -303,6 +311,7 @@ impl Model {
                 _ => drop(self.keys.insert(entry, (id, *fingerprint, at))),
             }
         }
+        self.used(workspace, at).events += 1;
         self.latest = self.latest.max(at);
         self.ever.events.push((new.event.organization_id, workspace, id));
         let kept = Kept {
@@ -333,6 +342,8 @@ impl Model {
                 self.names.entry((event.workspace_id, kind, key.clone())).or_insert(name);
             }
         }
+        let used = self.usage.entry((event.workspace_id, Day::of(at))).or_default();
+        used.deliveries += matched.len() as u64;
         kept.fate = Fate::Routed { at, unmatched };
         for Matched { rule_id, connection_id, destination, action, created_by } in matched {
             let delivery = Delivery {
@@ -390,6 +401,10 @@ impl Model {
     /// See [`Store::record_attempts`].
     pub fn record_attempt(&mut self, attempted: Attempted) {
         let Attempted { delivery_id, event_id, started_at, finished_at, outcome, next, .. } = attempted;
+        let workspace = self.ever.events.iter().find(|(.., id)| *id == event_id).map(|found| found.1);
+        let used = self.used(workspace.expect("it was there once"), finished_at);
+        used.attempts += 1;
+        used.delivered += u64::from(outcome == Outcome::Delivered);
         self.in_flight.remove(&delivery_id);
         self.latest = self.latest.max(finished_at);
         let Some(kept) = self.events.get_mut(&event_id) else { return };

@@ -62,6 +62,9 @@ impl<S: Subject> Run<S> {
             Step::CreateWorkspace { organization: 0, name: 0 },
             Step::CreateWorkspace { organization: 0, name: 1 },
             Step::CreateWorkspace { organization: 1, name: 0 },
+            Step::Invite { organization: 0, email: 0 },
+            Step::Invite { organization: 0, email: 1 },
+            Step::AcceptInvitation { invitation: 0 },
             Step::CreateSession { workspace: 0, is_about: true },
             Step::CreateSession { workspace: 0, is_about: false },
             Step::CreateConnection { workspace: 0, name: 0 },
@@ -105,10 +108,15 @@ impl<S: Subject> Run<S> {
             Step::Usurp { ahead } => self.usurp(ahead).await,
             Step::Look { limit } => self.look(limit).await,
             Step::Reopen(how) => self.reopen(how).await,
+            Step::ForgetAudit { days } => self.forget_audit(days).await,
             change => {
-                let Some(change) = self.change(change) else { return };
+                let change = self.model.change_of_people(&change).or_else(|| self.change(change));
+                let Some(change) = change else { return };
+                let act = self.model.act();
+                let entry = act.clone().and_then(|act| self.model.entry(&change, act));
                 let expected = self.model.configure(change.clone()).map_err(StoreError::from);
-                let answer = self.store().configure(self.fence(), change.clone()).await;
+                self.model.log(entry.filter(|_| expected.is_ok()));
+                let answer = self.store().configure(self.fence(), change.clone(), act).await;
                 assert_eq!(answer, expected, "{change:?}");
             }
         }
@@ -117,6 +125,7 @@ impl<S: Subject> Run<S> {
     /// Compares everything there is to see.
     pub async fn look(&mut self, limit: usize) {
         self.learn_sequences().await;
+        self.learn_changes().await;
         look::look(self.store(), &self.model, limit).await;
     }
 
@@ -506,8 +515,14 @@ impl<S: Subject> Run<S> {
 
     async fn retry(&mut self, event: Nth, delivery: Nth, is_foreign: bool) {
         let Some((id, rule, scope)) = self.event(event, delivery, is_foreign) else { return };
-        let answer = self.store().retry(self.fence(), scope, id, rule, self.model.now).await;
+        let act = self.model.act();
+        let answer = self.store().retry(self.fence(), scope, id, rule, self.model.now, act.clone()).await;
         let expected = self.model.retry(scope, id, rule, self.model.now);
+        if let Ok(delivery) = &expected {
+            let event = self.model.events[&id].new.event.clone();
+            let subject = ("delivery", delivery.id.to_string());
+            self.model.log_of_event(act, "delivery.retried", &event, subject);
+        }
         assert_eq!(answer.map(plain), expected.map_err(StoreError::from), "retry of {id} by {rule}");
     }
 
@@ -515,8 +530,17 @@ impl<S: Subject> Run<S> {
         let found = self.event(event, delivery.unwrap_or(0), is_foreign);
         let Some((id, rule, scope)) = found else { return };
         let rule = delivery.map(|_| rule);
-        let answer = self.store().cancel(self.fence(), scope, id, rule, self.model.now).await;
+        let act = self.model.act();
+        let answer = self.store().cancel(self.fence(), scope, id, rule, self.model.now, act.clone()).await;
         let expected = self.model.cancel(scope, id, rule, self.model.now);
+        if expected.is_ok() {
+            let kept = &self.model.events[&id];
+            let (event, of_rule) = (kept.new.event.clone(), rule.and_then(|rule| kept.deliveries.get(&rule)));
+            match of_rule.map(|delivery| delivery.id.to_string()) {
+                Some(one) => self.model.log_of_event(act, "delivery.canceled", &event, ("delivery", one)),
+                None => self.model.log_of_event(act, "event.canceled", &event, ("event", id.to_string())),
+            }
+        }
         let answer = answer.map(look::plain_details);
         assert_eq!(answer, expected.map_err(StoreError::from), "cancel of {id} by {rule:?}");
     }
@@ -536,7 +560,8 @@ impl<S: Subject> Run<S> {
     }
 
     async fn retain(&mut self, default_days: u32) {
-        let answer = self.store().retain(self.fence(), self.model.now, default_days).await;
+        let answer =
+            self.store().retain(self.fence(), self.model.now, &Retention::of_days(default_days)).await;
         assert_eq!(answer, Ok(self.model.retain(self.model.now, default_days)));
         self.is_retained = true;
     }
@@ -549,7 +574,7 @@ impl<S: Subject> Run<S> {
         let mut answers = Vec::new();
         if let Some(workspace) = self.model.workspaces.values().next() {
             let renamed = Workspace { name: "usurped".to_owned(), ..workspace.clone() };
-            answers.push(store.configure(fence, Change::UpdateWorkspace(renamed)).await);
+            answers.push(store.configure(fence, Change::UpdateWorkspace(renamed), None).await);
         }
         for kept in self.model.events.values() {
             let Event { id, workspace_id: workspace, .. } = kept.new.event;
@@ -560,20 +585,23 @@ impl<S: Subject> Run<S> {
             let routed = judge(&kept.new.event, Vec::new(), now);
             answers.push(store.record_routing(fence, workspace, vec![routed]).await);
             let scope = Scope::Workspace(workspace);
-            answers.push(store.cancel(fence, scope, id, None, now).await.map(drop));
+            answers.push(store.cancel(fence, scope, id, None, now, None).await.map(drop));
             for delivery in kept.deliveries.values() {
                 let Delivery { id: delivery, connection_id: connection, rule_id, due, .. } = *delivery;
                 let entry = DueEntry { due, delivery_id: delivery, event_id: id };
                 let attempted = attempted(delivery, id, now, Came::Delivered, false);
                 let pace = Pace { paused_until: Some(now) };
-                answers.push(store.retry(fence, scope, id, rule_id, now).await.map(drop));
+                answers.push(store.retry(fence, scope, id, rule_id, now, None).await.map(drop));
                 answers.push(store.begin(fence, workspace, connection, 1, entry).await.map(drop));
                 answers.push(store.record_attempts(fence, workspace, vec![attempted]).await);
                 answers.push(store.cancel_queued(fence, workspace, connection, now, 9).await.map(drop));
                 answers.push(store.record_pace(fence, connection, pace).await);
             }
         }
-        answers.push(store.retain(fence, later(now, i64::from(u32::MAX)), 1).await.map(drop));
+        answers.push(store.forget_audit(fence, later(now, i64::from(u32::MAX))).await);
+        answers.push(
+            store.retain(fence, later(now, i64::from(u32::MAX)), &Retention::of_days(1)).await.map(drop),
+        );
         for answer in answers {
             assert_eq!(answer, Err(StoreError::Fenced));
         }
@@ -666,7 +694,7 @@ fn attempted(
 }
 
 /// One of however many there are.
-fn nth<T: Clone>(all: &[T], number: Nth) -> Option<T> {
+pub fn nth<T: Clone>(all: &[T], number: Nth) -> Option<T> {
     all.get(usize::from(number).checked_rem(all.len())?).cloned()
 }
 

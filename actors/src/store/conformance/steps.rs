@@ -13,6 +13,13 @@ pub type Nth = u16;
 #[rustfmt::skip]
 pub enum Step {
     CreateOrganization,
+    RenameOrganization { organization: Nth, name: u8 },
+    Invite { organization: Nth, email: u8 },
+    DeleteInvitation { invitation: Nth },
+    AcceptInvitation { invitation: Nth },
+    UpdateUser { user: Nth, how: u8, is_stale: bool },
+    DeleteUser { user: Nth },
+    ForgetAudit { days: u16 },
     CreateMachineKey { organization: Nth },
     UseMachineKey { key: Nth },
     DeleteMachineKey { key: Nth },
@@ -108,6 +115,7 @@ fn step() -> impl Strategy<Value = Step> {
     use Step::*;
     prop_oneof![
         7 => configuration(),
+        3 => people(),
         5 => prop::collection::vec(sent(), 1..5).prop_map(Append),
         8 => (nth(), 1..6_usize).prop_map(|(workspace, limit)| Route { workspace, limit }),
         1 => nth().prop_map(|event| RouteAgain { event }),
@@ -170,6 +178,20 @@ fn configuration() -> impl Strategy<Value = Step> {
         1 => nth().prop_map(|rule| DeleteRule { rule }),
         1 => (nth(), 0..4_u8, any::<u8>())
             .prop_map(|(workspace, name, label)| SaveName { workspace, name, label }),
+    ]
+}
+
+fn people() -> impl Strategy<Value = Step> {
+    use Step::*;
+    prop_oneof![
+        1 => (nth(), 0..2_u8).prop_map(|(organization, name)| RenameOrganization { organization, name }),
+        3 => (nth(), 0..5_u8).prop_map(|(organization, email)| Invite { organization, email }),
+        1 => nth().prop_map(|invitation| DeleteInvitation { invitation }),
+        3 => nth().prop_map(|invitation| AcceptInvitation { invitation }),
+        4 => (nth(), 0..7_u8, rarely())
+            .prop_map(|(user, how, is_stale)| UpdateUser { user, how, is_stale }),
+        1 => nth().prop_map(|user| DeleteUser { user }),
+        1 => prop_oneof![Just(0), Just(1), Just(10)].prop_map(|days| ForgetAudit { days }),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     flusher::Flusher,
+    freeze,
     journal::{AppendError, Entry, Journal, Position},
     keeper::Keeper,
     place_of,
@@ -115,8 +116,12 @@ struct Queue {
     hurry: bool,
     /// Segments that may go, and who waits for that.
     remove: Vec<(u64, oneshot::Sender<bool>)>,
+    between: Vec<Between>,
     closing: bool,
 }
+
+/// Done to the state while no event is on its way into it.
+type Between = Box<dyn FnOnce(&mut State<IndexView>) + Send>;
 
 /// What is in the way of taking events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,6 +233,24 @@ impl Intake {
         answer.await.unwrap_or(false)
     }
 
+    /// Does something to the state while no event has a sequence and is not part of it. `None`: the store
+    /// closes.
+    pub async fn between<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut State<IndexView>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut queue = self.queue.lock();
+            if queue.closing {
+                return None;
+            }
+            queue.between.push(Box::new(move |state| drop(reply.send(work(state)))));
+            self.grew.notify_one();
+        }
+        answer.await.ok()
+    }
+
     pub fn close(&self) {
         self.queue.lock().closing = true;
         self.trouble.fetch_or(Trouble::Closing as u8, Ordering::AcqRel);
@@ -291,7 +314,7 @@ impl Intake {
             let now = Instant::now();
             let is_due =
                 lazy_due.is_some_and(|due| due <= now) || until <= now || queue.closing || queue.hurry;
-            if is_due || !queue.jobs.is_empty() || !queue.remove.is_empty() {
+            if is_due || !queue.jobs.is_empty() || !queue.remove.is_empty() || !queue.between.is_empty() {
                 (queue.lazy_since, queue.hurry) = (None, false);
                 let (mut jobs, mut records, mut bytes) = (Vec::new(), 0, 0);
                 while let Some(job) = queue.jobs.front() {
@@ -303,7 +326,8 @@ impl Intake {
                     jobs.extend(queue.jobs.pop_front());
                 }
                 let remove = std::mem::take(&mut queue.remove);
-                return Errand { jobs, remove, closing: queue.closing && queue.jobs.is_empty() };
+                let between = std::mem::take(&mut queue.between);
+                return Errand { jobs, remove, between, closing: queue.closing && queue.jobs.is_empty() };
             }
             self.grew.wait_until(&mut queue, lazy_due.map_or(until, |due| due.min(until)));
         }
@@ -313,6 +337,7 @@ impl Intake {
 struct Errand {
     jobs: Vec<Job>,
     remove: Vec<(u64, oneshot::Sender<bool>)>,
+    between: Vec<Between>,
     closing: bool,
 }
 
@@ -399,6 +424,7 @@ impl Writer {
             let errand = self.intake.next(patience);
             let closing = errand.closing;
             self.commit(errand.jobs);
+            errand.between.into_iter().for_each(|work| work(&mut self.state.write()));
             for (segment, reply) in errand.remove {
                 let _ = reply.send(self.remove(segment));
             }
@@ -575,7 +601,7 @@ impl Writer {
                 let mut state = self.state.write();
                 if !state.view.is_freezing() {
                     let applied = state.next_sequence() - 1;
-                    self.ready = Some(state.view.freeze(applied));
+                    self.ready = Some(freeze(&mut state, applied));
                     self.intake.layer_keys.store(0, Ordering::Relaxed);
                     self.layer_since = Instant::now();
                 } else if keys >= LAYER_KEYS_MAX {
@@ -598,6 +624,7 @@ impl Drop for Writer {
         let mut queue = self.intake.queue.lock();
         queue.jobs.drain(..).for_each(|job| job.refuse(Unavailable::Closing));
         queue.remove.clear();
+        queue.between.clear();
     }
 }
 

@@ -52,7 +52,7 @@ use std::{
 };
 use tokio::sync::{oneshot, watch};
 use trust::Trust;
-use view::{Index, IndexView};
+use view::{Frozen, Index, IndexView};
 
 /// Records between two words about how far a replay is.
 const PROGRESS_EVERY: u64 = 250_000;
@@ -247,6 +247,7 @@ fn replay(
             say(&format!("reading the journal: {done} of {total} records"));
         }
     }
+    state.write_usage();
     state.skip_to(next_sequence);
     if checkpointed > applied {
         write_layer(state, index)?;
@@ -256,9 +257,15 @@ fn replay(
     Ok(())
 }
 
+/// Starts a new layer; the old one holds all that the state knows up to `applied`.
+fn freeze(state: &mut State<IndexView>, applied: u64) -> Frozen {
+    state.write_usage();
+    state.view.freeze(applied)
+}
+
 fn write_layer(state: &mut State<IndexView>, index: &mut Index) -> Result<(), OpenError> {
     let applied = state.next_sequence() - 1;
-    let frozen = state.view.freeze(applied);
+    let frozen = freeze(state, applied);
     index.write(&frozen).map_err(io::Error::from).map_err(OpenError::Index)?;
     state.view.below().wrote(frozen.layer());
     state.view.thaw();

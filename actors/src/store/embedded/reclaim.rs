@@ -2,8 +2,8 @@
 //!
 //! Segments go oldest first. By then every record in one either says something about an event whose
 //! own record is in it too, or was carried forward with it, or is superseded. So what has to be
-//! carried is: events that are still kept, with all that became of them, and rows of configuration
-//! whose newest record lies here.
+//! carried is: events that are still kept, with all that became of them, rows of configuration
+//! whose newest record lies here, what the audit log says of it, and what was counted here.
 //!
 //! A segment that is needed whole must not keep all that come after it. So it is not the oldest that
 //! decides but the oldest few together: as soon as half of what they hold is needed at most, they go.
@@ -21,11 +21,12 @@ use crate::{
         ids::{ConnectionId, DeliveryId, EventId, WorkspaceId},
     },
     store::{
-        Fence, StoreError,
+        Fence, StoreError, Unavailable,
         ledger::Log,
         state::{
             Place, State,
             record::{Carried, RECORD_BYTES_MAX, Record},
+            usage::{self, UsageKey},
         },
     },
 };
@@ -48,6 +49,11 @@ const CARRY_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of the responses carried with an event; the oldest beyond are forgotten.
 const RESPONSES_BYTES_MAX: usize = 2 << 20;
 
+/// Rows of usage in one record.
+const USED_PER_RECORD_MAX: usize = 1_024;
+/// Bytes of one of them, about.
+const USED_BYTES: u64 = 32;
+
 /// Looks at the state, and makes a record of what it sees.
 type Look<'a> = &'a mut dyn FnMut(&State<IndexView>) -> Result<Option<Record>, StoreError>;
 
@@ -57,7 +63,11 @@ struct Live {
     events: Vec<(WorkspaceId, EventId)>,
     /// Changes of configuration that still hold, and the records they are from.
     changes: Vec<(String, u64)>,
+    /// Entries of the audit log.
+    audit: Vec<(String, u64)>,
     paced: BTreeSet<ConnectionId>,
+    /// Rows of usage that a record here counts for, or tells.
+    used: BTreeSet<UsageKey>,
     /// The record that says who owns the store is here.
     opened: bool,
     /// An event that is not routed yet must meet the rules as they stand here.
@@ -106,6 +116,7 @@ impl JournalLog {
                 self.room().await?;
                 last = self.carry(fence, workspace, event).await?.unwrap_or(0).max(last);
             }
+            last = self.carry_usage(fence, live.used).await?.max(last);
             self.durable(last).await?;
             if !self.intake.remove(oldest.segment.id).await {
                 return Ok(());
@@ -176,6 +187,12 @@ impl JournalLog {
                 Ok(still.map(|change| Record::configured(&change, Some(since))))
             })?;
         }
+        for (entry, sequence) in &live.audit {
+            write(&mut |state| {
+                let record = Record::Audited { entry: entry.clone(), record: Box::new(Record::Void) };
+                Ok(state.keeps_audit(entry, *sequence)?.then_some(record))
+            })?;
+        }
         for id in &live.paced {
             write(&mut |state| {
                 let pace = state.pace(*id)?;
@@ -187,6 +204,21 @@ impl JournalLog {
             write(&mut |_| Ok(Some(Record::Opened { epoch: fence.0 })))?;
         }
         Ok((!unrouted).then_some(last))
+    }
+
+    /// Tells anew what was used.
+    async fn carry_usage(&self, fence: Fence, used: BTreeSet<UsageKey>) -> Result<u64, StoreError> {
+        let (used, mut last) = (Vec::from_iter(used), 0);
+        for few in used.chunks(USED_PER_RECORD_MAX) {
+            let few = few.to_vec();
+            // An event that has its sequence and is not counted yet would be counted by neither.
+            let told = self.intake.between(move |state| {
+                state.check(fence)?;
+                state.tell_usage(&few)
+            });
+            last = told.await.ok_or(StoreError::Unavailable(Unavailable::Closing))??.unwrap_or(0).max(last);
+        }
+        Ok(last)
     }
 
     async fn live_in(&self, fence: Fence, sealed: Sealed) -> Result<Live, StoreError> {
@@ -311,7 +343,16 @@ fn live_in(
         }
         let (sequence, bytes) = (record.sequence, record.body.len() as u64);
         let state = state.read();
-        let event = match Record::decode(&record.body)? {
+        let mut record = Record::decode(&record.body)?;
+        if let Record::Audited { entry, record: done } = record {
+            if state.keeps_audit(&entry, sequence)? {
+                live.bytes += entry.len() as u64;
+                live.audit.push((entry, sequence));
+            }
+            record = *done;
+        }
+        live.used.extend(usage::counts(&record).map(|(key, _)| key));
+        let event = match record {
             Record::Accepted(new) => new.event,
             Record::Carried(carried) => carried.new.event,
             Record::Configured { change, .. } => {
@@ -329,6 +370,10 @@ fn live_in(
             }
             Record::Paced { connection_id, .. } => {
                 live.paced.insert(connection_id);
+                continue;
+            }
+            Record::Used(rows) => {
+                live.used.extend(rows.iter().map(|row| (row.workspace_id, row.day)));
                 continue;
             }
             // Their responses and reasons are carried with their event.
@@ -350,5 +395,6 @@ fn live_in(
             live.bytes += bytes + rows_bytes;
         }
     }
+    live.bytes += live.used.len() as u64 * USED_BYTES;
     Ok(live)
 }

@@ -49,7 +49,7 @@ impl<V: View> State<V> {
                     return Err(Refusal::TooMany(OLDER_KEYS_MAX, what).into());
                 }
             }
-            _ => {}
+            user => self.check_user(user)?,
         }
         Ok(())
     }
@@ -85,7 +85,7 @@ impl<V: View> State<V> {
                 self.view.delete(keys::machine_key_of(key.organization_id, key.created_at, &access_key));
                 self.view.delete(keys::machine_key(&access_key));
             }
-            _ => {}
+            user => self.apply_user(user, at)?,
         }
         Ok(())
     }

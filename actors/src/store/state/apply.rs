@@ -1,6 +1,6 @@
 //! What a record does to the view: the same for one of just now and for one read back years later.
 
-use super::*;
+use super::{change::decode_json, *};
 
 impl<V: View> State<V> {
     fn saw(&mut self, moment: Timestamp) {
@@ -11,6 +11,7 @@ impl<V: View> State<V> {
     }
 
     pub(super) fn apply(&mut self, record: Record, place: Place) -> Result<(), StoreError> {
+        let counted = usage::counts(&record);
         match record {
             Record::Opened { epoch } => {
                 self.fence = Fence(epoch);
@@ -57,7 +58,13 @@ impl<V: View> State<V> {
             }
             Record::Carried(carried) => self.apply_carried(*carried, place)?,
             Record::Void => {}
+            Record::Audited { entry, record } => {
+                self.apply(*record, place)?;
+                self.save_audit(&decode_json(entry.as_bytes())?, place.sequence);
+            }
+            Record::Used(rows) => self.apply_usage(rows),
         }
+        self.gather(counted);
         Ok(())
     }
 

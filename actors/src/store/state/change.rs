@@ -11,9 +11,10 @@ pub(super) const ROWS_PER_PAGE_MAX: usize = 10_000;
 
 impl<V: View> State<V> {
     /// Checks a change against what is there, and makes it. Returns the sequence to wait for.
-    pub fn configure(&mut self, change: &Change) -> Result<u64, StoreError> {
+    pub fn configure(&mut self, change: &Change, act: Option<Act>) -> Result<u64, StoreError> {
         self.check_change(change)?;
-        self.commit(Record::configured(change, None))
+        let done = act.zip(self.described(change)?);
+        self.commit_done(Record::configured(change, None), done)
     }
 
     fn check_change(&self, change: &Change) -> Result<(), StoreError> {
@@ -112,7 +113,12 @@ impl<V: View> State<V> {
     }
 
     /// Refuses a name that another one has.
-    fn check_name(&self, key: &[u8], own: Option<&[u8]>, what: &'static str) -> Result<(), StoreError> {
+    pub(super) fn check_name(
+        &self,
+        key: &[u8],
+        own: Option<&[u8]>,
+        what: &'static str,
+    ) -> Result<(), StoreError> {
         match self.view.get(key)? {
             Some(owner) if own != Some(&owner[..]) => Err(Refusal::NameTaken(what).into()),
             _ => Ok(()),
@@ -181,7 +187,9 @@ impl<V: View> State<V> {
     /// Makes a change that passed. `at` is the record it is from, `since` when a rule began to apply.
     pub(super) fn apply_change(&mut self, change: Change, at: u64, since: u64) -> Result<(), StoreError> {
         match change {
-            Change::CreateOrganization(row) => self.save_row(keys::organization(row.id), at, &row),
+            Change::CreateOrganization(row) | Change::UpdateOrganization(row) => {
+                self.save_row(keys::organization(row.id), at, &row);
+            }
             Change::CreateMachineKey(row) => self.apply_machine_key(&row, at),
             // A new key says all of its workspace again: the record it was created by may go.
             Change::CreateWorkspace(created) | Change::RotatePublishableKey(created) => {
@@ -331,7 +339,7 @@ impl<V: View> State<V> {
     pub fn still_says(&self, change: &str, sequence: u64) -> Result<Option<Change>, StoreError> {
         let change: Change = decode_json(change.as_bytes())?;
         Ok(match change {
-            Change::CreateOrganization(row) => {
+            Change::CreateOrganization(row) | Change::UpdateOrganization(row) => {
                 self.row_of(&keys::organization(row.id), sequence)?.map(Change::CreateOrganization)
             }
             Change::CreateMachineKey(row) | Change::UpdateMachineKey(row) => {
@@ -371,8 +379,16 @@ impl<V: View> State<V> {
             Change::CreateSession(row) | Change::UpdateSession(row) => {
                 self.row_of(&keys::session(row.id), sequence)?.map(Change::CreateSession)
             }
+            Change::CreateInvitation(row) => self
+                .row_of(&keys::invitation(row.organization_id, row.id), sequence)?
+                .map(Change::CreateInvitation),
+            Change::CreateUser(row) | Change::UpdateUser(row) => self.user_of(&row, sequence)?,
+            Change::AcceptInvitation(accepted) => self.user_of(&accepted.1, sequence)?,
             Change::DeleteConnection { .. }
             | Change::DeleteRule(_)
+            | Change::DeleteInvitation { .. }
+            | Change::DeleteUser { .. }
+            | Change::ForgetAudit { .. }
             | Change::DeleteMachineKey(_)
             | Change::ForgetSessions { .. } => None,
         })
@@ -389,7 +405,11 @@ impl<V: View> State<V> {
     }
 
     /// A row, if it is from the record `sequence`.
-    fn row_of<T: DeserializeOwned>(&self, key: &[u8], sequence: u64) -> Result<Option<T>, StoreError> {
+    pub(super) fn row_of<T: DeserializeOwned>(
+        &self,
+        key: &[u8],
+        sequence: u64,
+    ) -> Result<Option<T>, StoreError> {
         let row: Option<Row<T>> = self.view.get(key)?.map(|bytes| decode_json(&bytes)).transpose()?;
         Ok(row.filter(|row| row.at == sequence).map(|row| row.row))
     }

@@ -11,6 +11,10 @@
 //! | `p` | hash of publishable key | publishable key |
 //! | `P` | workspace | hash of its publishable key |
 //! | `k` | hash of an older publishable key | hash of the one that took its place |
+//! | `A` | organization, audit entry | audit entry |
+//! | `U` | organization, user | user |
+//! | `E` | hash of e-mail address | organization, user |
+//! | `I` | organization, invitation | invitation |
 //! | `s` | session | session |
 //! | `T` | workspace, session | nothing: the list |
 //! | `l` | workspace | how many sessions it has |
@@ -38,15 +42,20 @@
 //! | `q` | workspace, connection, due, delivery | event: the queue |
 //! | `Q` | workspace, connection | how many wait in the queue |
 //! | `a` | workspace, connection, time made, delivery | nothing: those in the queue that are due later than when they were made |
+//! | `U` | workspace, day | what was used |
 //! | `x` | workspace, hash of idempotency key | event, fingerprint, time |
 //! | `X` | time, workspace, hash | nothing: what to forget first |
 
 use crate::{
     domain::{
         event::Status,
-        ids::{ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, SessionId, WorkspaceId},
+        ids::{
+            AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, RuleId, SessionId,
+            UserId, WorkspaceId,
+        },
         names::NameKind,
         timestamp::Timestamp,
+        usage::Day,
     },
     store::DueEntry,
 };
@@ -131,6 +140,27 @@ pub fn publishable_key_of(workspace: WorkspaceId) -> Key {
 }
 pub fn older_publishable_key(hash: &[u8; 32]) -> Key {
     key(b'k', &[hash])
+}
+pub fn audit_of(organization: OrganizationId) -> Key {
+    key(b'A', &[organization.as_bytes()])
+}
+pub fn audit(organization: OrganizationId, id: AuditId) -> Key {
+    key(b'A', &[organization.as_bytes(), id.as_bytes()])
+}
+pub fn users_of(organization: OrganizationId) -> Key {
+    key(b'U', &[organization.as_bytes()])
+}
+pub fn user(organization: OrganizationId, id: UserId) -> Key {
+    key(b'U', &[organization.as_bytes(), id.as_bytes()])
+}
+pub fn email(email: &str) -> Key {
+    key(b'E', &[&Sha256::digest(email.as_bytes())])
+}
+pub fn invitations_of(organization: OrganizationId) -> Key {
+    key(b'I', &[organization.as_bytes()])
+}
+pub fn invitation(organization: OrganizationId, id: InvitationId) -> Key {
+    key(b'I', &[organization.as_bytes(), id.as_bytes()])
 }
 pub fn session(id: SessionId) -> Key {
     key(b's', &[id.as_bytes()])
@@ -258,6 +288,16 @@ pub fn put_off(workspace: WorkspaceId, connection: ConnectionId, made: Timestamp
 /// The time in a key of a queue, or of what was [`put_off`].
 pub fn time_of(key: &[u8]) -> Timestamp {
     due_entry(key, &[]).due
+}
+pub fn usage_of(workspace: WorkspaceId) -> Key {
+    key(b'U', &[workspace.as_bytes()])
+}
+pub fn usage(workspace: WorkspaceId, day: Day) -> Key {
+    key(b'U', &[workspace.as_bytes(), &day.0.to_be_bytes()])
+}
+/// The day in a key of [`usage`].
+pub fn day_at_end(key: &[u8]) -> Day {
+    Day(key.last_chunk().copied().map_or(0, u32::from_be_bytes))
 }
 pub fn idempotency(workspace: WorkspaceId, text: &str) -> Key {
     key(b'x', &[workspace.as_bytes(), &short_hash(text)])

@@ -7,6 +7,7 @@
 
 mod access;
 mod apply;
+mod audit;
 mod change;
 mod claims;
 mod history;
@@ -15,6 +16,8 @@ mod names;
 mod queue;
 pub mod record;
 mod retention;
+pub mod usage;
+mod users;
 pub mod verify;
 
 use super::*;
@@ -133,6 +136,7 @@ pub struct State<V> {
     latest: Timestamp,
     claims: Claims,
     registered: Registered,
+    gathered: usage::Gathered,
     /// Encoded records that are applied and not yet on their way to the log.
     outbox: Vec<Vec<u8>>,
     outbox_bytes: usize,
@@ -157,6 +161,7 @@ impl<V: View> State<V> {
             latest: Timestamp(0),
             claims: Claims::default(),
             registered: Registered::default(),
+            gathered: usage::Gathered::new(),
             outbox: Vec::new(),
             outbox_bytes: 0,
         }
@@ -258,6 +263,7 @@ impl<V: View> State<V> {
 
     /// Lets an event in that is on disk.
     pub fn admit(&mut self, new: &NewEvent, place: Place) {
+        self.count_event(&new.event);
         self.apply_accepted(new, place, place.sequence);
     }
 

@@ -1,6 +1,6 @@
 //! What waits: events to be routed, deliveries to be attempted, and what is decided about them.
 
-use super::*;
+use super::{audit::Done, *};
 
 impl<V: View> State<V> {
     /// See [`Store::unrouted`]; where the events' payloads lie.
@@ -144,6 +144,7 @@ impl<V: View> State<V> {
         event: EventId,
         rule: RuleId,
         now: Timestamp,
+        act: Option<Act>,
     ) -> Result<(Delivery, u64), StoreError> {
         let stored = self.event_in(scope, event)?.ok_or(Refusal::NotFound("event"))?;
         let workspace = stored.event.workspace_id;
@@ -165,7 +166,8 @@ impl<V: View> State<V> {
         let (id, record_event) = (delivery.id, event);
         let record =
             Record::Retried { workspace_id: workspace, event_id: record_event, delivery_id: id, at: now };
-        let sequence = self.commit(record)?;
+        let done = act.map(|act| (act, Done::to_delivery(&stored.event, "delivery.retried", id)));
+        let sequence = self.commit_done(record, done)?;
         let delivery = self.load(&keys::delivery(workspace, event, id))?.unwrap_or(delivery);
         Ok((delivery, sequence))
     }
@@ -177,6 +179,7 @@ impl<V: View> State<V> {
         event: EventId,
         rule: Option<RuleId>,
         now: Timestamp,
+        act: Option<Act>,
     ) -> Result<u64, StoreError> {
         let stored = self.event_in(scope, event)?.ok_or(Refusal::NotFound("event"))?;
         let workspace = stored.event.workspace_id;
@@ -195,13 +198,18 @@ impl<V: View> State<V> {
             let status = deliveries.first().map_or_else(|| stored.status(), |delivery| delivery.status);
             return Err(Refusal::Final(status).into());
         }
-        self.commit(Record::Canceled {
+        let done = act.map(|act| match (rule, &open[..]) {
+            (Some(_), [delivery]) => (act, Done::to_delivery(&stored.event, "delivery.canceled", *delivery)),
+            _ => (act, Done::to_event(&stored.event, "event.canceled")),
+        });
+        let record = Record::Canceled {
             workspace_id: workspace,
             event_id: event,
             deliveries: open,
             at: now,
             reason: String::new(),
-        })
+        };
+        self.commit_done(record, done)
     }
 
     /// See [`Store::pace`].

@@ -9,6 +9,7 @@ use crate::{
         ids::{ConnectionId, DeliveryId, EventId, WorkspaceId},
         routing::{MATCHES_MAX, RuleVerdict},
         timestamp::Timestamp,
+        usage::UsageRow,
     },
     store::{Attempted, Change, NewEvent, PAYLOAD_BYTES_MAX, Pace, Routed, StoreError},
 };
@@ -70,8 +71,16 @@ pub enum Record {
     },
     /// An event that outlives the segment its records were in.
     Carried(Box<Carried>),
-    /// Stands in for an event that had a sequence and could not be written.
+    /// Stands in for what is not there: an event that had a sequence and could not be written, or a record
+    /// whose audit entry outlives it.
     Void,
+    /// Something that somebody did. `entry` is an [`AuditEntry`](crate::domain::audit::AuditEntry) as JSON.
+    Audited {
+        entry: String,
+        record: Box<Record>,
+    },
+    /// What workspaces used in a day by now, all told, whatever was counted before.
+    Used(Vec<UsageRow>),
 }
 
 /// An event with all that became of it.

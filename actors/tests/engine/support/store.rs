@@ -2,23 +2,30 @@
 
 use actors::{
     domain::{
+        audit::{Act, AuditEntry, AuditFilter},
         catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
         grant::Grant,
-        ids::{AttemptId, ConnectionId, DeliveryId, EventId, OrganizationId, RuleId, SessionId, WorkspaceId},
+        ids::{
+            AttemptId, AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, RuleId,
+            SessionId, UserId, WorkspaceId,
+        },
         key::{MachineKey, PublishableKey},
         mapping::DefaultMapping,
         names::{Name, NameKind},
+        plan::Retention,
         rule::Rule,
         session::Session,
         timestamp::Timestamp,
+        usage::{Day, UsageRow},
+        user::{Invitation, User},
         workspace::{Organization, Workspace},
     },
     store::{
         Appended, Attempted, Begun, Change, DueEntry, DuePage, EventDetails, EventFilter, EventSummary,
-        Fence, NewEvent, Pace, Page, QueueReport, Routed, RuleFilter, RulesAsOf, Scope, SessionFilter, Store,
-        StoreError, Unavailable, UnfinishedWorkspace, UnroutedPage, Verification,
+        Fence, Held, NewEvent, Pace, Page, QueueReport, Routed, RuleFilter, RulesAsOf, Scope, SessionFilter,
+        Store, StoreError, Unavailable, UnfinishedWorkspace, UnroutedPage, Verification,
     },
 };
 use async_trait::async_trait;
@@ -26,6 +33,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
+    ops::RangeInclusive,
     sync::Arc,
 };
 use tokio::sync::watch;
@@ -210,7 +218,7 @@ watched! {
             self.pass("close").await
         }
     }
-    configure(fence: Fence, change: Change) -> ();
+    configure(fence: Fence, change: Change, act: Option<Act>) -> ();
     unfinished(after: Option<WorkspaceId>, limit: usize) -> Vec<UnfinishedWorkspace>;
     next_due(workspace: WorkspaceId) -> Option<Timestamp>;
     queues(workspace: WorkspaceId) -> Vec<(ConnectionId, Timestamp)>;
@@ -222,8 +230,8 @@ watched! {
     cancel_queued(fence: Fence, workspace: WorkspaceId, connection: ConnectionId, at: Timestamp, limit: usize) -> usize;
     pace(connection: ConnectionId) -> Pace;
     record_pace(fence: Fence, connection: ConnectionId, pace: Pace) -> ();
-    retry(fence: Fence, scope: Scope, event: EventId, rule: RuleId, now: Timestamp) -> Delivery;
-    cancel(fence: Fence, scope: Scope, event: EventId, rule: Option<RuleId>, now: Timestamp) -> EventDetails;
+    retry(fence: Fence, scope: Scope, event: EventId, rule: RuleId, now: Timestamp, act: Option<Act>) -> Delivery;
+    cancel(fence: Fence, scope: Scope, event: EventId, rule: Option<RuleId>, now: Timestamp, act: Option<Act>) -> EventDetails;
     event(scope: Scope, id: EventId) -> Option<EventDetails>;
     payload(scope: Scope, id: EventId) -> Option<Bytes>;
     response(scope: Scope, event: EventId, attempt: AttemptId) -> Option<ResponseDetails>;
@@ -233,6 +241,13 @@ watched! {
     organizations(after: Option<OrganizationId>, limit: usize) -> Page<Organization, OrganizationId>;
     machine_key(access_key: &str) -> Option<MachineKey>;
     machine_keys(organization: OrganizationId, after: Option<[u8; 16]>, limit: usize) -> Page<MachineKey, [u8; 16]>;
+    user(organization: OrganizationId, id: UserId) -> Option<User>;
+    user_by_email(email: &str) -> Option<User>;
+    users(organization: OrganizationId, after: Option<UserId>, limit: usize) -> Page<User, UserId>;
+    invitation(organization: OrganizationId, id: InvitationId) -> Option<Invitation>;
+    invitations(organization: OrganizationId, after: Option<InvitationId>, limit: usize) -> Page<Invitation, InvitationId>;
+    audit(organization: OrganizationId, filter: AuditFilter, after: Option<AuditId>, limit: usize) -> Page<AuditEntry, AuditId>;
+    forget_audit(fence: Fence, before: Timestamp) -> ();
     session(scope: Scope, id: SessionId) -> Option<Session>;
     sessions(workspace: WorkspaceId, filter: SessionFilter, after: Option<SessionId>, limit: usize) -> Page<Session, SessionId>;
     publishable_key(hash: [u8; 32]) -> Option<PublishableKey>;
@@ -248,6 +263,8 @@ watched! {
     rules(scope: Scope, filter: RuleFilter, after: Option<RuleId>, limit: usize) -> Page<Rule, RuleId>;
     names(workspace: WorkspaceId, kind: NameKind) -> Vec<Name>;
     queue_reports(after: Option<(WorkspaceId, ConnectionId)>, limit: usize) -> Page<QueueReport, (WorkspaceId, ConnectionId)>;
-    retain(fence: Fence, now: Timestamp, default_days: u32) -> u64;
+    usage(scope: Scope, days: RangeInclusive<Day>, after: Option<(WorkspaceId, Day)>, limit: usize) -> Page<UsageRow, (WorkspaceId, Day)>;
+    held(organization: OrganizationId) -> Held;
+    retain(fence: Fence, now: Timestamp, keep: &Retention) -> u64;
     verify() -> Verification;
 }

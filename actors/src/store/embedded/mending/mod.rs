@@ -1,8 +1,10 @@
 //! What the embedded store does about a disk that is full or fails, and about what cannot be read.
 
+mod audit;
 mod full_disk;
 mod index;
 mod reclaim;
+mod usage;
 
 pub use full_disk::SmallDisk;
 

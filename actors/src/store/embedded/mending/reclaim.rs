@@ -56,14 +56,14 @@ async fn failed_events(
 }
 
 /// Forgets these, as if they were past their retention.
-fn forget(store: &EmbeddedStore, events: Vec<EventId>) {
+pub fn forget(store: &EmbeddedStore, events: Vec<EventId>) {
     let mut state = store.state.write();
     state.commit(Record::Expired { workspace_id: WORKSPACE, events }).unwrap();
     store.log.committed(&mut state);
 }
 
 /// Closes the store and opens it again: nothing is in memory, all is in the index.
-async fn reopen(home: &Home, store: EmbeddedStore) -> EmbeddedStore {
+pub async fn reopen(home: &Home, store: EmbeddedStore) -> EmbeddedStore {
     store.close().await.unwrap();
     drop(store);
     home.open()

@@ -57,8 +57,8 @@ async fn a_full_disk_takes_what_is_under_way_and_nothing_new() {
     assert_eq!(refused, StoreError::Unavailable(Unavailable::DiskFull));
     assert_eq!(store.availability(), Err(Unavailable::DiskFull));
     let change = Change::DeleteConnection { id: CONNECTION, force: false };
-    assert_eq!(store.configure(store.fence(), change).await, Err(refused.clone()));
-    let cancel = store.cancel(store.fence(), Scope::Workspace(WORKSPACE), events[1], None, NOW).await;
+    assert_eq!(store.configure(store.fence(), change, None).await, Err(refused.clone()));
+    let cancel = store.cancel(store.fence(), Scope::Workspace(WORKSPACE), events[1], None, NOW, None).await;
     assert_eq!(cancel.map(drop), Err(refused));
 
     assert_eq!(status(&store, events[0]).await, Status::Pending);

@@ -112,7 +112,7 @@ async fn a_store_has_one_owner() {
     assert_eq!(store.append_events(old, vec![new]).await, [Err(StoreError::Fenced)]);
     let change =
         Change::CreateOrganization(Organization { id: ORGANIZATION, name: "x".to_owned(), created_at: NOW });
-    assert_eq!(store.configure(old, change).await, Err(StoreError::Fenced));
+    assert_eq!(store.configure(old, change, None).await, Err(StoreError::Fenced));
     assert_eq!(store.organization(ORGANIZATION).await, Ok(None));
     assert_eq!(store.verify().await.unwrap().events, 1, "what was refused left nothing");
 }

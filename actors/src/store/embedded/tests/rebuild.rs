@@ -101,6 +101,7 @@ async fn what_was_deleted_stays_so_when_its_creation_is_gone_from_the_journal() 
         Step::Pace { connection: 0, paused_ms: Some(5_000) },
         Step::SaveCatalog { connection: 0, fields: 2, is_stale: false },
         Step::SaveMapping { connection: 0, is_elsewhere: false, is_stale: false },
+        Step::SaveGrant { connection: 0, is_elsewhere: false, is_stale: false },
         Step::DeleteConnection { connection: 0, force: true },
         append(20), // what is not routed keeps its segment
         Step::Reopen(How::Closed),
@@ -175,9 +176,9 @@ async fn the_rule_of_a_test_is_known_until_it_is_routed() {
     let test_one = |workspace_id| Change::TestOne { workspace_id, event_id: id, rule_id };
     let foreign = *run.model.workspaces.keys().last().unwrap();
     let store = run.subject.store();
-    let refused = store.configure(store.fence(), test_one(foreign)).await;
+    let refused = store.configure(store.fence(), test_one(foreign), None).await;
     assert_eq!(refused, Err(Refusal::NotFound("rule").into()), "a rule of another workspace");
-    store.configure(store.fence(), test_one(workspace_id)).await.unwrap();
+    store.configure(store.fence(), test_one(workspace_id), None).await.unwrap();
     let new = NewEvent { event, payload: Bytes::from_static(b"{}"), idempotency: None };
     assert_eq!(store.append_events(store.fence(), vec![new]).await, [Ok(Appended::New)]);
     for (why, expected) in [("unrouted", Some(rule_id)), ("routed", None)] {

@@ -83,6 +83,7 @@ fn add_up(journal: &Journal, before: &[Pair], records: RangeInclusive<u64>) -> V
             state.replay(Record::decode(&record.body).unwrap(), place).unwrap();
         }
     }
+    state.write_usage();
     dump(&state)
 }
 

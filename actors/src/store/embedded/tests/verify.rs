@@ -134,6 +134,7 @@ async fn an_attempt_at_an_unknown_delivery_is_passed_over() {
         notes: None,
     });
     store.record_attempts(store.fence(), scene.workspace, unknown.to_vec()).await.unwrap();
+    unknown.into_iter().for_each(|attempted| run.model.record_attempt(attempted)); // they count
     run.look(2).await;
     run.take(Step::Reopen(How::NoIndex)).await;
 }

@@ -1,0 +1,115 @@
+//! Signing in and out, and passwords.
+//!
+//! A wrong e-mail address and a wrong password read the same and cost the same. What an address may try is
+//! bounded before anything is hashed, for a hash is dear.
+
+use super::{
+    App,
+    error::ApiError,
+    form::Fields,
+    json::{Json, respond},
+    users::UserJson,
+};
+use crate::auth::{Caller, Origin};
+use actors::{
+    domain::{
+        secret::Secret,
+        timestamp::Timestamp,
+        user::{PASSWORD_CHARACTERS, User},
+    },
+    engine::{EngineError, SignedIn},
+};
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
+
+pub(super) const PASSWORD: &str = "must be 12 to 256 characters";
+
+/// Whether a new password is one: long enough to resist guessing, not so long that hashing it is a burden.
+pub(super) fn is_password(password: &Secret) -> bool {
+    PASSWORD_CHARACTERS.contains(&password.expose().chars().count())
+}
+
+/// Bytes that a password may have at most, or an e-mail address.
+const TRIED_BYTES_MAX: usize = 4 * 256;
+
+#[derive(Deserialize)]
+pub(super) struct Form {
+    email: String,
+    password: String,
+}
+
+pub(super) async fn sign_in(
+    State(app): State<App>,
+    origin: Origin,
+    Json(form): Json<Form>,
+) -> Result<Response, ApiError> {
+    let (email, password) = (form.email, Secret::new(form.password));
+    let fits = |text: &str| (1..=TRIED_BYTES_MAX).contains(&text.len());
+    let msg = "must be 1 to 1024 bytes";
+    Fields::default()
+        .require("email", fits(&email), msg)
+        .require("password", fits(password.expose()), msg)
+        .check()?;
+    may_try(&app, &origin)?;
+    match origin.engine(&app).sign_in(&email, password).await {
+        Ok(SignedIn { user, token, expires_at }) => {
+            #[derive(Serialize)]
+            struct SignedInJson<'t> {
+                access_token: &'t str,
+                expires_at: Timestamp,
+                user: UserJson,
+            }
+            let shown = SignedInJson { access_token: token.expose(), expires_at, user: user.into() };
+            Ok(respond(StatusCode::OK, &shown))
+        }
+        Err(EngineError::NotProven) => {
+            let message = "the e-mail address or the password is wrong";
+            Err(origin.refused(&app, ApiError::new(StatusCode::UNAUTHORIZED, message)))
+        }
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Ends all sign-ins of the user.
+pub(super) async fn sign_out(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+    let User { organization_id, id, .. } = caller.user()?;
+    caller.engine(&app).sign_out(*organization_id, *id).await?;
+    Ok(respond(StatusCode::OK, &serde_json::json!({ "signed_out": true })))
+}
+
+#[derive(Deserialize)]
+pub(super) struct PasswordForm {
+    current_password: String,
+    password: String,
+}
+
+/// Ends all sign-ins of the user, too.
+pub(super) async fn change_password(
+    State(app): State<App>,
+    caller: Caller,
+    Json(form): Json<PasswordForm>,
+) -> Result<Response, ApiError> {
+    let User { organization_id, id, .. } = caller.user()?;
+    let (current, new) = (Secret::new(form.current_password), Secret::new(form.password));
+    let is_current = (1..=TRIED_BYTES_MAX).contains(&current.expose().len());
+    Fields::default()
+        .require("current_password", is_current, "must be 1 to 1024 bytes")
+        .require("password", is_password(&new), PASSWORD)
+        .check()?;
+    may_try(&app, &caller.origin)?;
+    match caller.engine(&app).change_password(*organization_id, *id, current, new).await {
+        Ok(()) => Ok(respond(StatusCode::OK, &serde_json::json!({ "changed": true }))),
+        Err(EngineError::NotProven) => {
+            let err = ApiError::field("current_password", "is not the password you have");
+            Err(caller.origin.refused(&app, err))
+        }
+        Err(err) => Err(err.into()),
+    }
+}
+
+fn may_try(app: &App, origin: &Origin) -> Result<(), ApiError> {
+    let counted = origin.from.map_or(Ok(()), |from| app.sign_ins.count(from));
+    counted.map_err(|seconds| {
+        ApiError::too_many_requests("too many passwords were tried from this address", seconds)
+    })
+}
