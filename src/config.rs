@@ -12,12 +12,13 @@ use actors::{
         payload::BULK_ITEMS_MAX,
         plan::{Plan, Plans},
         retry::{RetryPolicy, WAIT_MAX},
+        secret::Secret,
     },
-    engine::PAYLOAD_BYTES_MAX,
+    engine::{App, Operator, PAYLOAD_BYTES_MAX},
 };
 use figment::{
     Figment,
-    providers::{Env, Format, Toml},
+    providers::{Env, Format, Serialized, Toml},
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -75,6 +76,10 @@ pub struct Config {
     pub delivery: Delivery,
     pub store: Store,
     pub shutdown: Shutdown,
+    /// By the destination's kind.
+    pub oauth: BTreeMap<String, Registration>,
+    #[serde(deserialize_with = "hosts")]
+    pub hosts: BTreeMap<String, String>,
     pub operational_webhook: OperationalWebhook,
 }
 
@@ -154,6 +159,17 @@ pub struct Store {
     pub accept_damage: bool,
 }
 
+/// What a vendor gave the operator for this server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registration {
+    pub client_id: String,
+    #[serde(deserialize_with = "secret")]
+    pub client_secret: Option<Secret>,
+    #[serde(deserialize_with = "secret")]
+    pub bot_token: Option<Secret>,
+}
+
 /// How the process ends.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -182,8 +198,16 @@ impl Config {
         // Kubernetes tells every container of a service named `weft` about it: WEFT_PORT, WEFT_SERVICE_HOST.
         let variables = Env::prefixed("WEFT_")
             .ignore(&NOT_SETTINGS)
-            .filter(|key| !key.starts_with("port") && !key.starts_with("service_"));
-        let figment = figment.merge(variables.split("__"));
+            .filter(|key| !key.starts_with("port") && !key.starts_with("service_"))
+            .filter(|key| !key.starts_with("oauth__"));
+        let mut figment = figment.merge(variables.split("__"));
+        // As they are: a client id of digits is no number.
+        for (name, text) in std::env::vars() {
+            if let Some(key) = name.to_ascii_lowercase().strip_prefix("weft_oauth__") {
+                let key = format!("oauth.{}", key.replace("__", "."));
+                figment = figment.merge(Serialized::default(&key, text));
+            }
+        }
         figment.extract().map_err(|err| ConfigError(one_line(&err)))
     }
 
@@ -248,6 +272,16 @@ impl Config {
         if !segment.contains(&store.segment_bytes) || !store.segment_bytes.is_multiple_of(4_096) {
             return refuse("store.segment_bytes: must be a multiple of 4096 from 1048576 to 1073741824");
         }
+        for (kind, app) in &self.oauth {
+            let has_secret = app.client_secret.is_some();
+            if app.client_id.is_empty() == has_secret {
+                let other = if has_secret { "client_id" } else { "client_secret" };
+                return refuse(&format!("oauth.{kind}.{other}: is missing beside the other"));
+            }
+        }
+        if let Some((host, url)) = self.hosts.iter().find(|(host, url)| !is_host(host) || !is_base(url)) {
+            return refuse(&format!("hosts.{host}: not a host and an http or https URL: {url}"));
+        }
         if store.retention_days == 0 {
             return refuse("store.retention_days: must be at least 1");
         }
@@ -284,6 +318,16 @@ impl Config {
     /// The retry policy of connections that have none of their own.
     pub fn retry(&self) -> RetryPolicy {
         RetryPolicy { waits: self.retry_schedule.0.clone(), jitter: self.delivery.retry_jitter }
+    }
+
+    /// What connections to vendors are made with.
+    pub fn operator(&self) -> Operator {
+        let app = |(kind, app): (&String, &Registration)| {
+            let Registration { client_id, client_secret, bot_token } = app.clone();
+            let client_secret = client_secret.unwrap_or_else(|| Secret::new(""));
+            (kind.clone(), App { client_id, client_secret, bot_token })
+        };
+        Operator { hosts: self.hosts.clone(), apps: self.oauth.iter().map(app).collect() }
     }
 
     /// What browsers reach the server by, without a slash at its end.
@@ -425,6 +469,44 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
     Ok(parsed)
 }
 
+/// Empty text is nothing.
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok((!text.is_empty()).then(|| Secret::new(text)))
+}
+
+/// A table, or text such as `api.example.com=http://127.0.0.1:9,…` as a variable has it.
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Listed {
+        Table(BTreeMap<String, String>),
+        Text(String),
+    }
+    match Listed::deserialize(deserializer)? {
+        Listed::Table(table) => Ok(table),
+        Listed::Text(text) => {
+            let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+            let pair = |pair: &str| {
+                let found =
+                    pair.split_once('=').map(|(host, url)| (host.trim().to_owned(), url.trim().to_owned()));
+                found.ok_or_else(|| D::Error::custom(format!("not host=URL: {pair}")))
+            };
+            pairs.map(pair).collect()
+        }
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:".contains(&byte);
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
+fn is_base(text: &str) -> bool {
+    let is_http = |url: &url::Url| ["http", "https"].contains(&url.scheme());
+    url::Url::parse(text).is_ok_and(|url| is_http(&url) && url.query().is_none() && url.fragment().is_none())
+}
+
 /// Figment's first complaint: what, at which key, from which source.
 fn one_line(err: &figment::Error) -> String {
     let key = err.path.iter().filter(|part| *part != "default").cloned().collect::<Vec<_>>().join(".");
@@ -499,6 +581,12 @@ mod tests {
             ("public_url = 'https://a.example/x'",   "public_url: not an http"),
             ("public_url = 'https://u@a.example'",   "public_url: not an http"),
             ("public_url = 'ftp://a.example'",       "public_url: not an http"),
+            ("[oauth.slack]\nclient_id = 'x'",       "oauth.slack.client_secret: is missing"),
+            ("[oauth.slack]\nclient_secret = 'x'",   "oauth.slack.client_id: is missing"),
+            ("[oauth.slack]\nclient = 'x'",          "oauth.slack.client"),
+            ("[hosts]\n'api.slack.com' = 'slack'",   "hosts.api.slack.com: not a host"),
+            ("[hosts]\n'https://a' = 'http://b'",    "hosts.https://a: not a host"),
+            ("hosts = 'api.slack.com'",              "hosts: not host=URL"),
         ];
         for (toml, expected) in cases {
             let refused = with(toml).expect_err(toml).to_string();
@@ -587,6 +675,18 @@ mod tests {
             assert!(config.allow_http);
             assert_eq!(config.http.idle_timeout, Duration::from_secs(20));
             assert_eq!(config.outbound_allow.len(), 2);
+
+            jail.set_env("WEFT_OAUTH__SLACK__CLIENT_ID", "3336676.569200954261");
+            jail.set_env("WEFT_OAUTH__SLACK__CLIENT_SECRET", "12345678901234567890123");
+            jail.set_env("WEFT_OAUTH__DISCORD__BOT_TOKEN", "true");
+            jail.set_env("WEFT_HOSTS", "api.slack.com=http://127.0.0.1:9, b.example=https://c.example/d");
+            let config = Config::load(None).map_err(|err| err.to_string())?;
+            let (operator, printed) = (config.operator(), format!("{config:?}"));
+            assert_eq!(operator.apps["slack"].client_id, "3336676.569200954261");
+            assert_eq!(operator.apps["slack"].client_secret.expose(), "12345678901234567890123");
+            assert_eq!(operator.apps["discord"].bot_token, Some(Secret::new("true")));
+            assert_eq!(operator.hosts["b.example"], "https://c.example/d");
+            assert!(!printed.contains("12345678901234567890123"), "{printed}");
 
             jail.set_env("WEFT_LISTN", "x");
             let refused = Config::load(None).expect_err("the variable is unknown").to_string();

@@ -76,6 +76,7 @@ pub fn engine_options(config: &Config, master_key: MasterKey, clock: Clock) -> O
         extra_root_pem: config.extra_root_pem.clone(),
         operational_webhook: config.operational_webhook.told(),
         clock,
+        operator: Arc::new(config.operator()),
         progress: Arc::new(|what| tracing::info!("{what}")),
         ..Options::new(master_key)
     }

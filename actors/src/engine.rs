@@ -11,6 +11,7 @@ mod keys;
 mod meter;
 mod names;
 mod notices;
+mod oauth;
 mod options;
 mod passwords;
 mod plans;
@@ -30,6 +31,7 @@ pub use self::{
     keys::{MachineKeyClear, NewMachineKey},
     names::NamePatch,
     notices::OperationalWebhook,
+    oauth::{ConsentBack, ConsentEnd, ConsentFor, NewConsent, OpenedConsent, Starter, consent_cookie},
     options::{DeliveryDefaults, Options, Seams},
     plans::PlanView,
     replays::{NewReplay, ReplayCount, ReplayPatch},
@@ -39,8 +41,12 @@ pub use self::{
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
     users::{Joining, NewInvitation, SignedIn, UserPatch},
 };
-use self::{passwords::Passwords, plans::Limits, vault::Vault};
-pub use crate::destinations::{live::Item, spec};
+use self::{oauth::Grants, passwords::Passwords, plans::Limits, vault::Vault};
+pub use crate::destinations::{
+    live::Item,
+    setup::{App, Operator},
+    spec,
+};
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
     Appended, DeliveryFilter, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page,
@@ -94,6 +100,9 @@ pub enum EngineError {
     /// The destination did not answer a test as it should.
     #[error("{0}")]
     ProbeFailed(String),
+    /// There is no room for one more of these at the moment.
+    #[error("too many {0}")]
+    TooMany(&'static str),
     /// What the data was sealed with is not what it is to be opened with.
     #[error(
         "the master key is not the one this data was sealed with; give the right one, in its file or as WEFT_MASTER_KEY"
@@ -125,6 +134,8 @@ struct Inner {
     keys_used: Mutex<HashMap<String, Timestamp>>,
     /// Makes connections ready to be asked.
     preparer: Arc<dyn Preparer>,
+    /// Accounts that are being connected in a browser.
+    consents: oauth::Consents,
     /// What the operator is told.
     notices: Notices,
     /// Whose turn it is to read payloads.
@@ -147,7 +158,10 @@ impl Engine {
         let http = options::http(&options)?;
         let store = options::open_store(&options).await?;
         let clock = options.clock.steady(store.latest());
-        let vault = Vault::new(store.clone(), &options.master_key);
+        let (operator, faults) = (options.operator.clone(), options.seams.faults.clone());
+        let grants =
+            Grants::new(store.clone(), http.clone(), clock.clone(), operator.clone(), faults.clone());
+        let vault = Vault::new(store.clone(), &options.master_key, operator, grants);
         vault.check().await?;
         let fence = store.fence();
         let notices = match with_tree {
@@ -168,7 +182,7 @@ impl Engine {
                 retention_every: options.retention_every,
             };
             let preparer = preparer.clone();
-            let (store, clock, faults) = (store.clone(), clock.clone(), options.seams.faults);
+            let (store, clock) = (store.clone(), clock.clone());
             let ctx = Context::new(store, clock, http.clone(), preparer, faults, settings, notices.clone());
             tree = Some(Tree::start(ctx).await.map_err(internal)?);
         }
@@ -184,6 +198,7 @@ impl Engine {
             passwords: Passwords::default(),
             keys_used: Mutex::default(),
             preparer,
+            consents: oauth::Consents::default(),
             notices,
             scans: Semaphore::new(search::SCANS_MAX),
             tree,
@@ -308,7 +323,7 @@ const fn next_step(reason: InactiveReason) -> &'static str {
             "its credentials were refused: send settings that work, and ask once more"
         }
         InactiveReason::OauthAuthorizationRevoked | InactiveReason::OauthReauthorizationRequired => {
-            "its account must be connected anew, in the dashboard; then ask once more"
+            "its account must be connected again in a browser; then ask once more"
         }
     }
 }

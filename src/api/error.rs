@@ -168,6 +168,10 @@ impl From<EngineError> for ApiError {
             EngineError::Refused(refusal) => refusal.into(),
             EngineError::Exceeded(exceeded) => exceeded.into(),
             EngineError::Unavailable(reason) => reason.into(),
+            err @ EngineError::TooMany(_) => Self {
+                retry_after_seconds: Some(60),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, err.to_string())
+            },
             EngineError::NotProven => Self::unauthorized(),
             EngineError::ProbeFailed(why) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, why),
             err @ (EngineError::Internal(_) | EngineError::WrongMasterKey) => {
@@ -322,6 +326,7 @@ mod tests {
             (Unavailable::Busy.into(),                               503, Some("1")),
             (Unavailable::DiskFull.into(),                           503, Some("30")),
             (EngineError::ProbeFailed("answered 500".into()),        422, None),
+            (EngineError::TooMany("consents under way"),             503, Some("60")),
             (EngineError::Internal("/var/lib: secret".into()),       500, None),
         ];
         for (err, status, retry_after) in cases {

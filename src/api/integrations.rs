@@ -204,7 +204,7 @@ struct DisplayJson {
 
 impl From<&'static ActionSpec> for ActionJson {
     fn from(action: &'static ActionSpec) -> Self {
-        let ActionSpec { key, label, noun, description, inputs } = action;
+        let ActionSpec { key, label, noun, description, inputs, .. } = action;
         Self {
             key,
             label,
@@ -333,12 +333,22 @@ mod tests {
             },
         ],
         actions: &[
-            ActionSpec { key: "ping", label: "Ping", noun: "ping", description: "Pings.", inputs: &[] },
+            ActionSpec {
+                key: "ping",
+                label: "Ping",
+                noun: "ping",
+                description: "Pings.",
+                inputs: &[],
+                needs: &[],
+                twice: "",
+            },
             ActionSpec {
                 key: "set",
                 label: "Set",
                 noun: "property",
                 description: "Sets.",
+                needs: &[],
+                twice: "",
                 inputs: &[
                     Input { key: "lists", field: "id", label: "List", required: true, kind: InputKind::Pick },
                     Input {
@@ -365,6 +375,7 @@ mod tests {
                 ],
             },
         ],
+        consent: None,
     };
 
     #[test]
@@ -422,7 +433,7 @@ mod tests {
     #[test]
     fn a_destination_without_settings_tells_of_none() {
         for (auth, name) in [(Auth::None, "none"), (Auth::ApiKey, "api_key"), (Auth::Basic, "basic")] {
-            let bare = Spec { kind: "bare", name: "Bare", auth, fields: &[], actions: &[] };
+            let bare = Spec { kind: "bare", name: "Bare", auth, fields: &[], actions: &[], consent: None };
             let told =
                 serde_json::to_value(IntegrationJson::from(&*Box::leak(Box::new(bare)))).expect("JSON");
             let expected: Value =

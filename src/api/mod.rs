@@ -1,6 +1,6 @@
 //! The JSON API: the table of its routes, and what is true of every one of them.
 //!
-//! Every answer is JSON and carries `X-Request-Id`; a panic is one 500. The two ingest routes are
+//! Every answer is JSON, but for the pages of a consent, and carries `X-Request-Id`; a panic is one 500. The two ingest routes are
 //! for browsers too and so have CORS, which no other route and no other method has. There is no stack of layers:
 //! [`answer`] wraps the router in one function, since six layers cost ingest 42 % of its rate.
 
@@ -18,6 +18,7 @@ pub(crate) mod json;
 mod keys;
 mod mappings;
 mod names;
+mod oauth;
 pub mod openapi;
 mod ops;
 mod organization;
@@ -108,6 +109,7 @@ fn routes() -> Router<App> {
             ask(Read,     Workspaces,   get(connections::list)),
             ask(Write,    Connections,  post(connections::create)),
         ]))
+        .route("/connections/oauth",               ask(Write, Connections, post(oauth::begin)))
         .route("/connections/{connection}", each([
             ask(Read,     Connections,  get(connections::get)),
             ask(Write,    Connections,  put(connections::replace).patch(connections::patch).delete(connections::delete)),
@@ -180,6 +182,8 @@ fn routes() -> Router<App> {
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
         .route("/openapi.json", get(openapi::serve))
+        .route("/oauth/start", get(oauth::start))
+        .route("/oauth/callback", get(oauth::callback))
         .route("/mcp", post(mcp::answer))
         .fallback(async || ApiError::not_found("route"))
         .method_not_allowed_fallback(async || method_not_allowed())

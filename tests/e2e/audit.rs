@@ -36,12 +36,14 @@ fn asked<'a>(
 
 /// Routes that change nothing that anybody has set up, whatever their method: what they do is an event that
 /// says itself who sent it, or nothing at all.
-const NO_CHANGE: [(&str, &str); 6] = [
+const NO_CHANGE: [(&str, &str); 7] = [
     ("POST", "/events"),
     ("POST", "/events/bulk"),
     ("POST", "/workspaces/{workspace}/events/test"),
     ("POST", "/workspaces/{workspace}/rules/{rule}/test"),
     ("POST", "/workspaces/{workspace}/rules/preview"),
+    // What comes of it has its lines once somebody comes back from the vendor.
+    ("POST", "/connections/oauth"),
     // What its tools do, the other routes do: see below.
     ("POST", "/mcp"),
 ];

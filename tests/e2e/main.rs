@@ -27,6 +27,8 @@ mod lists;
 mod mcp;
 mod names;
 mod noise;
+mod oauth;
+mod oauth_tokens;
 mod openapi;
 mod operational;
 mod payloads;

@@ -178,7 +178,7 @@ impl Operated {
 }
 
 /// All files below a directory, with all they hold; what is no text does not matter for what is.
-fn all_files(directory: &Path) -> Vec<(String, String)> {
+pub fn all_files(directory: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).expect("it can be read") {
         let path = entry.expect("an entry").path();

@@ -1,11 +1,14 @@
 //! The commands that are twins of the API's actions, run as processes against a server.
 
 use super::isolation::{For, ROUTES};
-use crate::support::{Receiver, Weft, ids, text};
+use crate::support::{Receiver, Weft, acme, ids, text};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, process::Stdio};
 use tokio::{io::AsyncWriteExt as _, process::Command};
-use weft::cli::actions::{ACTIONS, NOUNS, paths};
+use weft::{
+    cli::actions::{ACTIONS, NOUNS, paths},
+    config::Config,
+};
 
 /// How a command ended, and what it wrote.
 pub struct Ended {
@@ -77,7 +80,8 @@ fn every_route_of_the_api_has_its_twin() {
 /// Each action is told twice, to print JSON and to print for a person, where telling it again does no harm.
 #[tokio::test]
 async fn every_action_does_on_the_command_line_what_it_does_over_http() {
-    let (weft, receiver) = (Weft::start().await, Receiver::script(&[400]).await);
+    let set_up = |config: &mut Config| acme::set_up(config, "http://127.0.0.1:9");
+    let (weft, receiver) = (Weft::with(set_up).await, Receiver::script(&[400]).await);
     let mut told = BTreeSet::new();
     let mut run = async |words: &[&str], input: &str| {
         let of = |action: &&weft::cli::actions::Action| {
@@ -107,6 +111,8 @@ async fn every_action_does_on_the_command_line_what_it_does_over_http() {
     let made = ask(&[&new[..], &there, &["--policy", r#"{"max_in_flight":3}"#]].concat()).await;
     let connection = text(&made["connection"]["id"]);
     assert_eq!(made["connection"]["policy"]["max_in_flight"], 3);
+    let new = ["connection", "connect", "--type", acme::ROTATING, "--name", "In a browser"];
+    assert!(text(&ask(&[&new[..], &there].concat()).await["url"]).contains("/oauth/start?ticket="));
     assert_eq!(ask(&["connection", "update", &connection, "--hidden", "true"]).await["hidden"], true);
     let replace = ["connection", "replace", &connection, "--name", "Their hook", "--url", &url];
     let replaced = ask(&[&replace[..], &["-f", "metadata.skip_test=true"]].concat()).await;

@@ -3,6 +3,7 @@
 // Each test binary uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod acme;
 mod clients;
 pub mod contract;
 mod expect;
@@ -14,6 +15,7 @@ mod place;
 mod process;
 mod receiver;
 mod server;
+pub mod vendor;
 mod witness;
 
 pub use clients::{Credentials, Go, NodeEvents, NodeManagement, is_publishable_key, jwt, jwt_by};
@@ -25,6 +27,7 @@ pub use place::{Account, Caller, Place, Served, accounts};
 pub use process::{Exit, Process};
 pub use receiver::{Received, Receiver, Reply};
 pub use server::{Answer, MASTER_KEY, Weft, http_client, send, token};
+pub use vendor::Vendor;
 pub use witness::Witness;
 
 use std::time::Duration;

@@ -44,19 +44,30 @@ pub fn report(answer: Result<Response, SendError>, redactor: &Redactor, now: Tim
         _ => None,
     };
     let kept = (outcome != Outcome::Delivered).then(|| redactor.capture(&response));
-    let message = message(response.status, outcome);
-    Report { outcome, http_status: Some(status), message, retry_after, response: kept }
+    let message = match outcome {
+        Outcome::Delivered => String::new(),
+        outcome => message(response.status, outcome),
+    };
+    Report { http_status: Some(status), retry_after, response: kept, ..failed(outcome, message) }
 }
 
 /// A report without an answer.
 pub fn failed(outcome: Outcome, message: String) -> Report {
-    Report { outcome, http_status: None, message, retry_after: None, response: None }
+    Report {
+        outcome,
+        http_status: None,
+        message,
+        retry_after: None,
+        response: None,
+        inactive: None,
+        pauses: true,
+        notes: None,
+    }
 }
 
 fn message(status: StatusCode, outcome: Outcome) -> String {
     let advice = match (status.as_u16(), outcome) {
         (_, Outcome::AuthFailed) => ": check the connection's credentials",
-        (300..400, _) => "; redirects are not followed",
         (410, _) => ": delete the connection if its endpoint is gone for good",
         _ => "",
     };
@@ -104,8 +115,8 @@ mod tests {
     fn a_report_says_what_happened_and_keeps_failures_only() {
         #[rustfmt::skip]
         let cases = [
-            (200, None,    "the endpoint answered 200 OK"),
-            (302, None,    "the endpoint answered 302 Found; redirects are not followed"),
+            (200, None,    ""),
+            (302, None,    ""),
             (401, None,    "the endpoint answered 401 Unauthorized: check the connection's credentials"),
             (410, None,    "the endpoint answered 410 Gone: delete the connection if its endpoint is gone for good"),
             (429, Some(9), "the endpoint answered 429 Too Many Requests"),

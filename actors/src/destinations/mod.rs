@@ -4,10 +4,17 @@
 //! ready, so that what can be done once is not done for each attempt. Destinations know nothing
 //! of actors and stores: when to try again is decided elsewhere, from the [`Report`].
 
+pub mod activecampaign;
 pub mod answer;
+pub mod discord;
+pub mod limits;
 pub mod live;
 pub mod outgoing;
+pub mod service;
+pub mod setup;
+pub mod slack;
 pub mod spec;
+pub mod template;
 pub mod webhook;
 
 pub use crate::domain::field::FieldError;
@@ -19,18 +26,34 @@ use async_trait::async_trait;
 use live::Item;
 use outgoing::Outgoing;
 use serde_json::{Map, Value};
+use setup::Setup;
 use spec::Spec;
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 /// All destinations, in the order of the catalogue.
-pub static ALL: [&dyn Destination; 1] = [&webhook::Webhook];
+#[rustfmt::skip] // one a line
+pub static ALL: &[&dyn Destination] = &[
+    &activecampaign::ActiveCampaign,
+    &discord::Discord,
+    &slack::Slack,
+    &webhook::Webhook,
+];
 
 /// What a secret is shown as. Sent back, it stands for the stored one.
 pub const MASK: &str = "••••••••";
 
+/// More of them, which no catalogue shows: of tests that ask what is true of any.
+static MORE: OnceLock<&[&dyn Destination]> = OnceLock::new();
+
+/// Adds destinations of a test's own, once for the process.
+pub fn also(more: &'static [&'static dyn Destination]) {
+    let _ = MORE.set(more);
+}
+
 /// The destination of this kind, such as `webhook`.
 pub fn find(kind: &str) -> Option<&'static dyn Destination> {
-    ALL.into_iter().find(|destination| destination.spec().kind == kind)
+    let more = MORE.get().copied().unwrap_or_default();
+    ALL.iter().chain(more).copied().find(|destination| destination.spec().kind == kind)
 }
 
 /// Stored settings that no longer make sense, such as those of a newer version.
@@ -71,17 +94,39 @@ pub trait Destination: Send + Sync {
     }
 
     /// Makes one connection ready to deliver: once, not for each attempt.
-    fn prepare(&self, settings: &Map<String, Value>) -> Result<Box<dyn Prepared>, SettingsError>;
+    fn prepare(&'static self, setup: Setup<'_>) -> Result<Box<dyn Prepared>, SettingsError>;
+
+    /// The fields that every account has, in the service's order: what is mapped until a catalog is read.
+    fn standard_fields(&self) -> Vec<CatalogField> {
+        Vec::new()
+    }
 
     /// Tries the settings out when they are saved. The error is one sentence for a person.
     async fn probe(
-        &self,
-        _settings: &Map<String, Value>,
+        &'static self,
+        _setup: Setup<'_>,
         _http: &Http,
         _now: Timestamp,
         _timeout: Duration,
     ) -> Result<(), String> {
         Ok(())
+    }
+
+    /// What a token answer tells of the account, to be kept with the settings.
+    fn told(&self, _token_answer: &Value) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// What has to be asked once after a consent, to be kept with the settings. The error is one sentence
+    /// for a person.
+    async fn discover(
+        &'static self,
+        _setup: Setup<'_>,
+        _http: &Http,
+        _now: Timestamp,
+        _timeout: Duration,
+    ) -> Result<Map<String, Value>, String> {
+        Ok(Map::new())
     }
 }
 
@@ -101,6 +146,11 @@ pub trait Prepared: Send + Sync {
     /// The error is one sentence for a person.
     async fn fields(&self, _http: &Http, _timeout: Duration) -> Result<Vec<CatalogField>, String> {
         Ok(Vec::new())
+    }
+
+    /// Attempts that the account takes at a time, where it is known.
+    fn in_flight(&self) -> Option<u32> {
+        None
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Outgoing<'a> {
     pub sent_at: Timestamp,
     /// The rule's action and its inputs, as JSON text.
     pub action: &'a str,
+    /// What an attempt before this left for it; see [`Report::notes`](crate::domain::delivery::Report).
+    pub notes: Option<&'a str>,
     /// The time the whole attempt may take.
     pub timeout: Duration,
 }

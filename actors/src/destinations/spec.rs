@@ -14,6 +14,34 @@ pub struct Spec {
     /// The settings of a connection.
     pub fields: &'static [Field],
     pub actions: &'static [ActionSpec],
+    /// How a consent is asked for, where an account can be connected in a browser.
+    pub consent: Option<&'static Consent>,
+}
+
+/// How a consent is asked for and turned into tokens: OAuth 2, as the vendor has it.
+#[derive(Debug)]
+pub struct Consent {
+    pub authorize: &'static str,
+    pub token: &'static str,
+    pub revoke: Option<&'static str>,
+    /// Asked for; empty where the vendor has them in the app's own settings.
+    pub scopes: &'static [&'static str],
+    /// What stands between two scopes.
+    pub separator: char,
+    pub client: ClientAuth,
+    /// Whether the vendor takes a proof key (RFC 7636).
+    pub pkce: bool,
+    /// What else the vendor wants in the address of its consent page.
+    pub params: &'static [(&'static str, &'static str)],
+}
+
+/// How the app says who it is when it asks for tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// `Authorization: Basic`.
+    Basic,
+    /// In the form.
+    Form,
 }
 
 /// How a customer's account is opened to us.
@@ -110,6 +138,10 @@ pub struct ActionSpec {
     pub description: &'static str,
     /// What a rule has to say beside the action.
     pub inputs: &'static [Input],
+    /// Mapped fields that must not be empty.
+    pub needs: &'static [&'static str],
+    /// What happens if a delivery is made twice, in one sentence.
+    pub twice: &'static str,
 }
 
 /// One input of an action.

@@ -1,6 +1,7 @@
 //! A delivery: one event × one rule, and what its attempts told us.
 
 use super::{
+    connection::InactiveReason,
     event::Status,
     ids::{ConnectionId, DeliveryId, EventId, RuleId, WorkspaceId},
     replay::ReplayOf,
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 /// Attempts a delivery remembers, newest kept. `Delivery::attempt_count` counts all.
 pub const ATTEMPTS_KEPT: usize = 50;
+
+/// What a delivery's next attempt may have to know, in bytes.
+pub const NOTES_BYTES_MAX: usize = 512;
 
 /// Attempts after which, and the time from the first try after which, a destination that asks for more
 /// time is no longer given it for nothing: from there on its schedule is used up as by any failure.
@@ -73,6 +77,12 @@ pub struct Report {
     pub retry_after: Option<Duration>,
     /// The response to a failed attempt.
     pub response: Option<ResponseDetails>,
+    /// Why nothing works any more, where that is known for certain.
+    pub inactive: Option<InactiveReason>,
+    /// Whether a wait is one for all that the connection delivers, or for this delivery alone.
+    pub pauses: bool,
+    /// What the next attempt has to know, as JSON text: results of calls that must not be made twice.
+    pub notes: Option<String>,
 }
 
 /// What a destination answered to a failed attempt: hostile text, cut to size, own secrets removed.
@@ -129,9 +139,31 @@ pub struct Delivery {
     pub last_error: Option<String>,
     /// The newest [`ATTEMPTS_KEPT`], oldest first.
     pub attempts: Vec<Attempt>,
-    /// Where it comes from, if it is not the first. The store keeps it beside the rest.
-    #[serde(skip)]
+    /// Where it comes from, if it is not the first.
+    #[serde(skip)] // see `Beside`
     pub replay: Option<ReplayOf>,
+    /// What its next attempt has to know; see [`Report::notes`].
+    #[serde(skip)]
+    pub notes: Option<String>,
+}
+
+/// What few deliveries have. It is kept beside the rest, so that others take up no room for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    pub replay: Option<ReplayOf>,
+    pub notes: Option<String>,
+}
+
+impl Delivery {
+    /// What it has of that, if anything.
+    pub fn beside(&self) -> Option<Beside> {
+        let beside = Beside { replay: self.replay, notes: self.notes.clone() };
+        (beside != Beside::default()).then_some(beside)
+    }
+
+    pub fn set_beside(&mut self, Beside { replay, notes }: Beside) {
+        (self.replay, self.notes) = (replay, notes);
+    }
 }
 
 /// What an attempt leads to.
@@ -226,6 +258,7 @@ mod tests {
             started_at: attempts.first().map(|attempt| attempt.started_at),
             completed_at: None,
             last_error: None,
+            notes: None,
             attempts,
             replay: None,
         }
@@ -233,7 +266,7 @@ mod tests {
 
     fn report(outcome: Outcome, retry_after_s: Option<u64>) -> Report {
         let retry_after = retry_after_s.map(Duration::from_secs);
-        Report { outcome, http_status: None, message: String::new(), retry_after, response: None }
+        Report { retry_after, ..crate::destinations::answer::failed(outcome, String::new()) }
     }
 
     fn due(s: u64, counts: bool) -> Next {

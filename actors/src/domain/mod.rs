@@ -8,6 +8,7 @@ pub mod connection;
 pub mod delivery;
 pub mod event;
 pub mod field;
+pub mod grant;
 pub mod ids;
 pub mod key;
 pub mod mapping;

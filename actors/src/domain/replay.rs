@@ -363,6 +363,7 @@ mod tests {
             started_at: None,
             completed_at: None,
             last_error: None,
+            notes: None,
             attempts: Vec::new(),
             replay: (number > 0).then_some(ReplayOf { first, replay, number }),
         }

@@ -6,7 +6,7 @@
 use super::{Engine, EngineError, destination, internal};
 use crate::{
     destinations::{
-        self, Destination, Prepared,
+        self, Prepared,
         live::Item,
         spec::{ActionSpec, Spec},
     },
@@ -65,7 +65,7 @@ pub struct NewMapping {
 impl Engine {
     /// What every destination there is declares of itself.
     pub fn integrations(&self) -> Vec<&'static Spec> {
-        destinations::ALL.into_iter().map(Destination::spec).collect()
+        destinations::ALL.iter().map(|destination| destination.spec()).collect()
     }
 
     /// The actions of a connection, with what its account has to pick from at this moment.
@@ -134,7 +134,8 @@ impl Engine {
                 version: 1,
             },
         };
-        match self.configure(Change::SaveCatalog(catalog.clone())).await {
+        match self.configure_connection(catalog.workspace_id, id, Change::SaveCatalog(catalog.clone())).await
+        {
             Ok(()) => Ok(catalog),
             // Somebody else read it just now.
             Err(EngineError::Refused(Refusal::Stale(_))) => {
@@ -209,7 +210,8 @@ impl Engine {
                 updated_at: now,
                 version: version + 1,
             };
-            match self.configure(Change::SaveMapping(mapping.clone())).await {
+            let change = Change::SaveMapping(mapping.clone());
+            match self.configure_connection(connection.workspace_id, id, change).await {
                 Err(EngineError::Refused(Refusal::Stale(_))) => {}
                 saved => return saved.map(|()| MappingView { mapping, is_stored: true }),
             }

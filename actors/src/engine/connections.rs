@@ -2,7 +2,7 @@
 
 use super::{Engine, EngineError, destination, invalid, seen_through::SeenThrough};
 use crate::{
-    destinations::{Destination, spec::FieldKind},
+    destinations::{Destination, SettingsError, setup::Tokens, spec::FieldKind},
     domain::{
         connection::{Connection, InactiveReason, Policy},
         field::FieldError,
@@ -15,11 +15,11 @@ use crate::{
     store::{Change, Page, Refusal, Scope},
 };
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use url::Url;
 
 /// How long a test request may take when a connection is saved.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection as its owner may see it: secrets masked.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ pub struct ConnectionPatch {
 impl Engine {
     /// Changes a connection, or deletes it, and tells its actor: also when the change failed, for it may
     /// be on disk all the same.
-    async fn configure_connection(
+    pub(super) async fn configure_connection(
         &self,
         workspace: WorkspaceId,
         id: ConnectionId,
@@ -87,7 +87,7 @@ impl Engine {
         let workspace = found.ok_or(Refusal::NotFound("workspace"))?;
         let policy = new.policy.unwrap_or_default();
         check_policy(&policy)?;
-        let settings = self.check_settings(destination, &new.metadata).await?;
+        let settings = self.check_settings(destination, &new.metadata, None).await?;
         let id = ConnectionId::from_uuid(inner.ids.next(now));
         let connection = Connection {
             id,
@@ -112,21 +112,31 @@ impl Engine {
 
     async fn check_settings(
         &self,
-        destination: &dyn Destination,
+        destination: &'static dyn Destination,
         sent: &Map<String, Value>,
+        tokens: Option<Arc<dyn Tokens>>,
     ) -> Result<Map<String, Value>, EngineError> {
         let settings =
             destination.check(sent, self.0.http.policy()).map_err(|errors| invalid("metadata", errors))?;
         self.check_urls(destination, &settings).await?;
-        let probed = destination.probe(&settings, &self.0.http, self.0.clock.wall(), PROBE_TIMEOUT).await;
+        let (mut setup, now) = (self.0.vault.setup(&settings), self.0.clock.wall());
+        setup.tokens = tokens;
+        if destination.spec().consent.is_some() {
+            let ready = destination.prepare(setup.clone());
+            let starts = "POST /api/v1/connections/oauth starts that";
+            ready.map_err(|SettingsError { param, msg }| {
+                invalid("metadata", vec![FieldError::new(param, format!("{msg}; {starts}"))])
+            })?;
+        }
+        let probed = destination.probe(setup, &self.0.http, now, PROBE_TIMEOUT).await;
         probed.map_err(EngineError::ProbeFailed)?;
         Ok(settings)
     }
 
     /// Refuses a URL whose name leads into a private network, whether it is tried out or not.
-    async fn check_urls(
+    pub(super) async fn check_urls(
         &self,
-        destination: &dyn Destination,
+        destination: &'static dyn Destination,
         settings: &Map<String, Value>,
     ) -> Result<(), EngineError> {
         for field in destination.spec().fields.iter().filter(|field| field.kind == FieldKind::Url) {
@@ -156,10 +166,19 @@ impl Engine {
         let mut settings = inner.vault.open_settings(&workspace, &connection)?;
         if let Some(sent) = patch.metadata {
             // What was refused may be accepted as it is now; what a person turned off stays off.
-            if connection.inactive == Some(InactiveReason::AuthenticationInvalid) {
-                connection.inactive = None;
+            connection.inactive =
+                connection.inactive.filter(|reason| *reason == InactiveReason::ManuallyInactivated);
+            let mut merged = destination.merge(&sent, &settings);
+            let tokens = inner.vault.tokens_of(&workspace, &connection).await?;
+            if tokens.is_some() {
+                // What the account told of itself nobody need send back.
+                for field in destination.spec().fields.iter().filter(|field| !field.secret) {
+                    if let (None, Some(kept)) = (merged.get(field.key), settings.get(field.key)) {
+                        merged.insert(field.key.to_owned(), kept.clone());
+                    }
+                }
             }
-            settings = self.check_settings(destination, &destination.merge(&sent, &settings)).await?;
+            settings = self.check_settings(destination, &merged, tokens).await?;
             connection.settings = inner.vault.seal_settings(&workspace, id, &settings)?;
         }
         if let Some(policy) = patch.policy {

@@ -3,6 +3,7 @@
 use super::{EngineError, OperationalWebhook, internal};
 use crate::{
     clock::Clock,
+    destinations::setup::Operator,
     domain::{plan::Plans, retry::RetryPolicy},
     store::{
         Store,
@@ -54,6 +55,8 @@ pub struct Options {
     pub retention_every: Duration,
     /// Told what happens while a store is opened, such as a rebuild and how far it is.
     pub progress: Arc<dyn Fn(&str) + Send + Sync>,
+    /// What connections to vendors are made with beside their own settings.
+    pub operator: Arc<Operator>,
     pub seams: Seams,
 }
 
@@ -83,6 +86,7 @@ impl Options {
             idle_after: Duration::from_secs(30),
             retention_every: Duration::from_secs(300),
             progress: Arc::new(|_| {}),
+            operator: Arc::default(),
             seams: Seams::default(),
         }
     }

@@ -1,18 +1,29 @@
 //! What seals and opens secrets.
 
-use super::{EngineError, destination, internal};
+use super::{
+    EngineError, destination, internal,
+    oauth::{Grants, Shared},
+};
 use crate::{
-    destinations::Prepared,
+    destinations::{
+        Prepared,
+        limits::Limits,
+        setup::{Operator, Setup, Tokens},
+    },
     domain::{
+        catalog::Catalog,
         connection::Connection,
+        field::FieldError,
         ids::{ConnectionId, WorkspaceId},
         key::MachineKey,
+        mapping::{Schema, generated},
+        payload::Json,
         secret::{Sealed, SealingKey, Secret, WrappedKey},
         session_token::TokenKey,
         user_token::UserTokenKey,
         workspace::Workspace,
     },
-    store::{Scope, Store},
+    store::{Scope, Store, StoreError},
     tree::Preparer,
 };
 use async_trait::async_trait;
@@ -29,16 +40,68 @@ pub(super) struct Vault {
     master: Arc<SealingKey>,
     /// Signs sessions' access tokens.
     pub(super) tokens: TokenKey,
+    operator: Arc<Operator>,
+    limits: Limits,
+    grants: Grants,
     /// Signs users'.
     pub(super) user_tokens: UserTokenKey,
 }
 
 impl Vault {
-    pub(super) fn new(store: Arc<dyn Store>, master_key: &[u8; 32]) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        master_key: &[u8; 32],
+        operator: Arc<Operator>,
+        grants: Grants,
+    ) -> Self {
         let master = Arc::new(SealingKey::from_bytes(master_key));
         let (tokens, user_tokens) =
             (TokenKey::derived_from(master_key), UserTokenKey::derived_from(master_key));
-        Self { store, master, tokens, user_tokens }
+        Self { store, master, tokens, user_tokens, operator, limits: Limits::default(), grants }
+    }
+
+    pub(super) fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    pub(super) fn grants(&self) -> &Shared {
+        &self.grants
+    }
+
+    /// The tokens of a connection that was connected in a browser.
+    pub(super) async fn tokens_of(
+        &self,
+        workspace: &Workspace,
+        connection: &Connection,
+    ) -> Result<Option<Arc<dyn Tokens>>, EngineError> {
+        let destination = destination(&connection.kind)?;
+        let Some(consent) = destination.spec().consent else { return Ok(None) };
+        if self.store.grant(Scope::Workspace(workspace.id), connection.id).await?.is_none() {
+            return Ok(None);
+        }
+        let key = self.data_key(workspace)?;
+        Ok(Some(self.grants.tokens(connection, destination, consent, key)))
+    }
+
+    /// What a connection with these settings is made ready with, as far as the server is concerned.
+    pub(super) fn setup<'s>(&self, settings: &'s Map<String, Value>) -> Setup<'s> {
+        let (operator, limits) = (self.operator.clone(), self.limits.clone());
+        Setup { settings, mapping: None, tokens: None, operator, limits }
+    }
+
+    /// How a connection's payloads become its account's fields: as somebody saved it, else as the catalog
+    /// suggests that was read last.
+    async fn mapping(&self, connection: &Connection) -> Result<Option<Schema>, String> {
+        let (scope, id) = (Scope::Workspace(connection.workspace_id), connection.id);
+        let failed = |err: StoreError| err.to_string();
+        if let Some(stored) = self.store.mapping(scope, id).await.map_err(failed)? {
+            let text =
+                Json::parse(stored.schema.as_bytes()).map_err(|err| format!("its mapping is {err}"))?;
+            let wrong = |errors: Vec<FieldError>| format!("its mapping is not usable: {}", join(&errors));
+            return Schema::parse(&text).map(Some).map_err(wrong);
+        }
+        let catalog: Option<Catalog> = self.store.catalog(scope, id).await.map_err(failed)?;
+        Ok(catalog.map(|catalog| generated(&catalog.fields)))
     }
 
     /// A workspace's new key, wrapped.
@@ -104,14 +167,23 @@ impl Preparer for Vault {
         let workspace = self.workspace_of(connection).await?;
         let settings = self.open_settings(&workspace, connection).map_err(|err| err.to_string())?;
         let destination = destination(&connection.kind).map_err(|err| err.to_string())?;
-        destination.prepare(&settings).map(Arc::from).map_err(|err| err.to_string())
+        let mut setup = self.setup(&settings);
+        setup.tokens = self.tokens_of(&workspace, connection).await.map_err(|err| err.to_string())?;
+        if !destination.standard_fields().is_empty() {
+            setup.mapping = self.mapping(connection).await?;
+        }
+        destination.prepare(setup).map(Arc::from).map_err(|err| err.to_string())
     }
+}
+
+fn join(errors: &[FieldError]) -> String {
+    errors.iter().map(|err| format!("{} {}", err.param, err.msg)).collect::<Vec<_>>().join("; ")
 }
 
 fn machine_secret_place(access_key: &str) -> String {
     format!("machine-key/{access_key}/secret")
 }
 
-fn settings_place(workspace: WorkspaceId, connection: ConnectionId) -> String {
+pub(super) fn settings_place(workspace: WorkspaceId, connection: ConnectionId) -> String {
     format!("workspace/{workspace}/connection/{connection}/settings")
 }

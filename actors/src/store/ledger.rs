@@ -697,6 +697,11 @@ impl<L: Log> Store for Ledger<L> {
         Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))
     }
 
+    async fn grant(&self, scope: Scope, connection: ConnectionId) -> Result<Option<Grant>, StoreError> {
+        let found: Option<Grant> = self.state.read().row(&keys::grant(connection))?;
+        Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))
+    }
+
     async fn rule(&self, scope: Scope, id: RuleId) -> Result<Option<Rule>, StoreError> {
         let found: Option<Rule> = self.state.read().row(&keys::rule(id))?;
         Ok(found.filter(|found| in_scope(scope, found.organization_id, found.workspace_id)))

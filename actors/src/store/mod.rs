@@ -17,6 +17,7 @@ use crate::domain::{
     connection::Connection,
     delivery::{Delivery, Next, Outcome, ResponseDetails},
     event::{Event, Status, Tally},
+    grant::Grant,
     ids::{
         AttemptId, AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, ReplayId,
         RuleId, SessionId, UserId, WorkspaceId,
@@ -210,6 +211,8 @@ pub enum Change {
     SaveCatalog(Catalog),
     /// `version` must be one more than the stored one, or than that of a generated one where there is none.
     SaveMapping(DefaultMapping),
+    /// `version` must be one more than the stored one, which is 0 where there is none.
+    SaveGrant(Grant),
     /// Says something of a name, or of one that was not there.
     SaveName(Name),
     /// `version` must be one more than the stored one, which is 0 where there is none.
@@ -415,6 +418,9 @@ pub struct Attempted {
     pub message: String,
     pub response: Option<ResponseDetails>,
     pub next: Next,
+    /// What the next attempt has to know.
+    #[serde(skip)] // see `Record::AttemptedNoting`
+    pub notes: Option<String>,
 }
 
 /// How a connection must be spoken to after what happened, kept across restarts.
@@ -867,6 +873,9 @@ pub trait Store: Send + Sync + 'static {
         scope: Scope,
         connection: ConnectionId,
     ) -> Result<Option<DefaultMapping>, StoreError>;
+
+    /// What a consent gave a connection, if it was connected so.
+    async fn grant(&self, scope: Scope, connection: ConnectionId) -> Result<Option<Grant>, StoreError>;
 
     /// A rule.
     async fn rule(&self, scope: Scope, id: RuleId) -> Result<Option<Rule>, StoreError>;

@@ -32,6 +32,9 @@ use tracing::warn;
 /// The most that is read of a response body.
 pub const BODY_BYTES_MAX: usize = 16 * 1_024;
 
+/// The same of an answer that is read for what is in it, such as an account's fields.
+pub const LONG_BODY_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+
 /// How `User-Agent` names us.
 pub const USER_AGENT: &str = concat!("Weft/", env!("CARGO_PKG_VERSION"));
 
@@ -91,13 +94,15 @@ pub enum Keep {
     Every,
     /// Only those of statuses from 400: a 2xx or 3xx says enough.
     Failures,
+    /// All, and up to [`LONG_BODY_BYTES_MAX`] of each.
+    Long,
 }
 
 /// An answer: any status, success or not.
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    /// At most [`BODY_BYTES_MAX`]; empty if it was not to be kept.
+    /// At most [`BODY_BYTES_MAX`], or [`LONG_BODY_BYTES_MAX`]; empty if it was not to be kept.
     pub body: Vec<u8>,
     /// The body was longer, broke off, or did not end in time.
     pub truncated: bool,
@@ -165,8 +170,9 @@ impl Http {
             return Err(SendError::Address(AddressError::NotPublic));
         }
         let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
-        let (body, truncated) = if request.keep == Keep::Every || status.as_u16() >= 400 {
-            read(&mut answer, deadline).await
+        let (body, truncated) = if request.keep != Keep::Failures || status.as_u16() >= 400 {
+            let bytes_max = if request.keep == Keep::Long { LONG_BODY_BYTES_MAX } else { BODY_BYTES_MAX };
+            read(&mut answer, bytes_max, deadline).await
         } else {
             drain(&mut answer, deadline.min(Instant::now() + DRAIN_TIME_MAX)).await;
             (Vec::new(), false)
@@ -189,13 +195,13 @@ fn builder(guarded: Guarded) -> reqwest::ClientBuilder {
 }
 
 /// The body, and whether there was more to it. Read to its end, its connection serves again.
-async fn read(answer: &mut reqwest::Response, deadline: Instant) -> (Vec<u8>, bool) {
+async fn read(answer: &mut reqwest::Response, bytes_max: usize, deadline: Instant) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
         match timeout_at(deadline, answer.chunk()).await {
             Ok(Ok(None)) => return (body, false),
             Ok(Ok(Some(chunk))) => {
-                let room = BODY_BYTES_MAX - body.len();
+                let room = bytes_max - body.len();
                 body.extend_from_slice(&chunk[..chunk.len().min(room)]);
                 if chunk.len() > room {
                     return (body, true);

@@ -117,6 +117,7 @@ impl Attempt {
             attempt: work.delivery.attempt_count + 1,
             sent_at: self.ctx.clock.wall(),
             action: &work.delivery.action,
+            notes: work.delivery.notes.as_deref(),
             timeout: *timeout,
         };
         let started_at = self.ctx.clock.now();

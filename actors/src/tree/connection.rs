@@ -1,6 +1,6 @@
 //! One connection: delivers what is due, a few at a time, and decides when to try again.
 //!
-//! Sole owner of its pace and credentials, so two attempts never refresh one token. Holds a bounded
+//! Sole owner of its pace; its credentials are asked for as each call needs them. Holds a bounded
 //! window of what is due and one timer for what is due next: a backlog of millions costs disk, not memory.
 //! Holds no work: killed at any line, it starts again from the store.
 
@@ -20,7 +20,7 @@ use crate::{
     domain::{
         audit::Act,
         connection::{Connection, InactiveReason},
-        delivery::{Next, Outcome, Report},
+        delivery::{NOTES_BYTES_MAX, Next, Outcome, Report},
         ids::{ConnectionId, WorkspaceId},
         notice::Notice,
         retry::{RETRY_AFTER_MAX, RetryPolicy},
@@ -52,6 +52,8 @@ struct Reported {
     work: Box<Work>,
     outcome: Outcome,
     retry_after: Option<Duration>,
+    inactive: Option<InactiveReason>,
+    pauses: bool,
     /// Given back once the result is on record: a drain waits for that.
     slot: Option<Slot>,
 }
@@ -283,7 +285,9 @@ impl State {
             policy.retry.as_ref().map(|waits| waits.iter().map(|ms| Duration::from_millis(*ms)).collect());
         let retry =
             RetryPolicy { waits: waits.unwrap_or_else(|| settings.retry.waits.clone()), ..settings.retry };
-        let max_in_flight = policy.max_in_flight.unwrap_or(settings.max_in_flight).max(1) as usize;
+        let most =
+            prepared.in_flight().map_or(settings.max_in_flight, |most| most.min(settings.max_in_flight));
+        let max_in_flight = policy.max_in_flight.unwrap_or(most).max(1) as usize;
         let timeout = policy.timeout(settings.timeout);
         self.credentials.are_of(connection.version);
         self.next_due = Some(AT_ONCE);
@@ -384,7 +388,8 @@ impl State {
             let Finished { entry, line, started, landed, slot } = finished;
             match landed {
                 Landed::Reported { work, started_at, report } => {
-                    let retry_after = report.retry_after;
+                    let (retry_after, inactive) = (report.retry_after, report.inactive);
+                    let pauses = report.pauses;
                     let came_to = self.judge(&line, started, &work, started_at, report);
                     reported.push(Reported {
                         line,
@@ -392,6 +397,8 @@ impl State {
                         work,
                         outcome: came_to.outcome,
                         retry_after,
+                        inactive,
+                        pauses,
                         slot,
                     });
                     attempted.push(came_to);
@@ -399,7 +406,16 @@ impl State {
                 Landed::Unreadable(work) => {
                     attempted.push(self.set_aside(&work));
                     let outcome = Outcome::InternalError;
-                    reported.push(Reported { line, started, work, outcome, retry_after: None, slot });
+                    reported.push(Reported {
+                        line,
+                        started,
+                        work,
+                        outcome,
+                        retry_after: None,
+                        inactive: None,
+                        pauses: false,
+                        slot,
+                    });
                 }
                 Landed::Withdrawn => self.withdraw(entry, started),
                 Landed::ConnectionChanged => {
@@ -456,9 +472,10 @@ impl State {
             finished_at: now,
             outcome,
             http_status: report.http_status,
-            message: if outcome == Outcome::Delivered { String::new() } else { report.message },
+            message: report.message,
             response: report.response,
             next,
+            notes: report.notes.filter(|notes| next != Next::Completed && notes.len() <= NOTES_BYTES_MAX),
         }
     }
 
@@ -478,6 +495,7 @@ impl State {
             message: Refusal::PayloadLost.to_string(),
             response: None,
             next: Next::Failed,
+            notes: None,
         }
     }
 
@@ -516,7 +534,7 @@ impl State {
 
     /// What an outcome says about the destination as a whole.
     async fn learn(&mut self, reported: &Reported, now: Timestamp) -> Result<(), StoreError> {
-        let Reported { line, started, work, outcome, retry_after, .. } = reported;
+        let Reported { line, started, work, outcome, retry_after, inactive, pauses, .. } = reported;
         let (outcome, mut has_answered) = (*outcome, false);
         let turn = if outcome.is_destination_down() {
             self.breaker.failed(started.spell, rand::random())
@@ -538,9 +556,12 @@ impl State {
             }
             None => {}
         }
+        if let (Outcome::AuthFailed, Some(reason)) = (outcome, *inactive) {
+            return self.inactivate(&line.connection, reason, now).await;
+        }
         match outcome {
             Outcome::Delivered => self.credentials.worked(now),
-            Outcome::RateLimited => {
+            Outcome::RateLimited if *pauses => {
                 let until = now.after(retry_after.unwrap_or(RATE_LIMITED_WAIT).min(RETRY_AFTER_MAX));
                 if self.paused_until.is_none_or(|paused| paused < until) {
                     self.paused_until = Some(until);
@@ -549,7 +570,7 @@ impl State {
             }
             Outcome::AuthFailed if work.delivery.is_to_blame(self.credentials.worked_at(started.known)) => {}
             Outcome::AuthFailed if self.credentials.refused(started.known) => {
-                self.inactivate(&line.connection, now).await?;
+                self.inactivate(&line.connection, InactiveReason::AuthenticationInvalid, now).await?;
             }
             _ => {}
         }
@@ -566,12 +587,17 @@ impl State {
     }
 
     /// The destination refuses our credentials: nothing more is sent until a person mends that.
-    async fn inactivate(&mut self, connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    async fn inactivate(
+        &mut self,
+        connection: &Connection,
+        reason: InactiveReason,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.read_again();
         let Args { id, workspace_id, ctx, .. } = &self.args;
         warn!(workspace_id = named(*workspace_id), connection_id = %id, "credentials are refused: the connection is inactive, its deliveries wait");
         let inactive = Connection {
-            inactive: Some(InactiveReason::AuthenticationInvalid),
+            inactive: Some(reason),
             version: connection.version + 1,
             updated_at: now,
             ..connection.clone()

@@ -144,6 +144,7 @@ pub trait Preparer: Send + Sync + 'static {
 /// | `rule.route`, `rule.judge`, `rule.record`, `rule.recorded` | before reading, for each event, and around the transaction |
 /// | `connection.start`, `connection.load` | before it lets go of an earlier life's attempts; before it is made ready |
 /// | `connection.begin` | in the task of an attempt, before it is taken up |
+/// | `oauth.answered` | a token was answered for, and is not stored yet |
 /// | `connection.attempt_finished`, `connection.recorded` | around the record of an attempt |
 /// | `notices.append` | before what the operator is told is put on disk |
 #[derive(Clone, Default)]

@@ -358,6 +358,7 @@ impl State {
                     .to_owned(),
                 response: None,
                 next: Next::Failed,
+                notes: None,
             };
             let recorded = ctx.store.record_attempts(ctx.fence, self.args.id, vec![attempted.clone()]).await;
             if let Err(err) = recorded {

@@ -6,6 +6,7 @@ use crate::api::{
     connections::{self, ConnectionJson},
     integrations::IntegrationJson,
     mappings::{SaveForm, ViewJson},
+    oauth,
     page::{CONFIGURED, Envelope},
 };
 use actors::domain::access::{Permission::*, Subject::*};
@@ -58,6 +59,12 @@ pub fn tags() -> Vec<Tag> {
             .asks(Write, Connections)
             .answers::<ConnectionJson>(200, "As it is now.")
             .errors([409, 422]),
+        Op::post("/api/v1/connections/oauth", "startConnection", "Connect an account in a browser")
+            .about("Open `url` in a window of its own: the vendor asks for consent there, and the connection is made, or connected again if `connection` names it.")
+            .asks(Write, Connections)
+            .takes::<oauth::Form>()
+            .answers::<oauth::Ticket>(201, "Good once, for ten minutes.")
+            .errors([404, 409, 422]),
     ];
     let accounts = vec![
         Op::get("/api/v1/integrations", "listIntegrations", "List what can be connected")

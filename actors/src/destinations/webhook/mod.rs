@@ -12,6 +12,7 @@ mod signing;
 use super::{
     Destination, FieldError, MASK, Prepared, SettingsError, answer, mask_fields,
     outgoing::Outgoing,
+    setup::Setup,
     spec::{ActionSpec, Auth, Choice, Field, FieldKind, Spec},
     unmask_fields,
 };
@@ -97,7 +98,10 @@ static SPEC: Spec = Spec {
         noun: "webhook",
         description: "Sends the event to the connection's URL.",
         inputs: &[],
+        needs: &[],
+        twice: "The endpoint is called twice, with the same `X-Weft-Delivery-Id`.",
     }],
+    consent: None,
 };
 
 #[async_trait]
@@ -176,18 +180,19 @@ impl Destination for Webhook {
         merged
     }
 
-    fn prepare(&self, settings: &Map<String, Value>) -> Result<Box<dyn Prepared>, SettingsError> {
-        Ok(Box::new(Endpoint::new(settings)?))
+    fn prepare(&'static self, setup: Setup<'_>) -> Result<Box<dyn Prepared>, SettingsError> {
+        Ok(Box::new(Endpoint::new(setup.settings)?))
     }
 
     /// Sends a small request like any other, signed and with credentials, unless `skip_test` is set.
     async fn probe(
-        &self,
-        settings: &Map<String, Value>,
+        &'static self,
+        setup: Setup<'_>,
         http: &Http,
         now: Timestamp,
         timeout: Duration,
     ) -> Result<(), String> {
+        let settings = setup.settings;
         if Settings::read(settings).0.skip_test {
             return Ok(());
         }
@@ -209,6 +214,7 @@ impl Destination for Webhook {
             attempt: 1,
             sent_at: now,
             action: r#"{"action":"send_webhook"}"#,
+            notes: None,
             timeout,
         };
         let report = endpoint.deliver(&out, http).await;

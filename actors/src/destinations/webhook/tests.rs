@@ -39,7 +39,7 @@ async fn deliver(plays: Vec<Play>, settings: Value, event: &Event, payload: &str
     let mut settings = map(settings);
     settings.insert("url".into(), Value::from(endpoint.url("http", "127.0.0.1").as_str()));
     let settings = Webhook.check(&settings, &loopback_policy()).expect("good settings");
-    let prepared = Webhook.prepare(&settings).expect("good settings");
+    let prepared = Webhook.prepare(Setup::of(&settings)).expect("good settings");
     let out = Outgoing {
         event,
         payload: &Bytes::copy_from_slice(payload.as_bytes()),
@@ -47,6 +47,7 @@ async fn deliver(plays: Vec<Play>, settings: Value, event: &Event, payload: &str
         attempt: 3,
         sent_at: NOW,
         action: r#"{"action":"send_webhook"}"#,
+        notes: None,
         timeout: Duration::from_secs(5),
     };
     let report = prepared.deliver(&out, &http(loopback_policy(), Scripted::default())).await;
@@ -186,7 +187,8 @@ async fn an_answer_becomes_a_report() {
 
 #[tokio::test]
 async fn an_address_that_is_no_longer_allowed_is_a_network_error() {
-    let prepared = Webhook.prepare(&map(json!({"url": "https://10.1.2.3/hook"}))).expect("settings are kept");
+    let prepared =
+        Webhook.prepare(Setup::of(&map(json!({"url": "https://10.1.2.3/hook"})))).expect("settings are kept");
     let (event, payload) = (event(), Bytes::from_static(b"{}"));
     let out = Outgoing {
         event: &event,
@@ -195,6 +197,7 @@ async fn an_address_that_is_no_longer_allowed_is_a_network_error() {
         attempt: 1,
         sent_at: NOW,
         action: "{}",
+        notes: None,
         timeout: Duration::from_secs(5),
     };
     let report = prepared.deliver(&out, &http(AddressPolicy::default(), Scripted::default())).await;
@@ -210,14 +213,14 @@ async fn a_url_is_tried_out_unless_that_is_skipped() {
     let url = endpoint.url("http", "127.0.0.1");
     let timeout = Duration::from_secs(5);
     let settings = map(json!({"url": url.as_str(), "hmac_enabled": true, "hmac_secret": "key"}));
-    assert_eq!(Webhook.probe(&settings, &http, NOW, timeout).await, Ok(()));
+    assert_eq!(Webhook.probe(Setup::of(&settings), &http, NOW, timeout).await, Ok(()));
     let body: Value = serde_json::from_slice(&endpoint.seen()[0].body).expect("JSON");
     assert_eq!(body["event"], TEST_EVENT);
     assert!(endpoint.seen()[0].header("x-meshes-signature").is_some(), "signed like any other");
-    let refused = Webhook.probe(&settings, &http, NOW, timeout).await.expect_err("404");
+    let refused = Webhook.probe(Setup::of(&settings), &http, NOW, timeout).await.expect_err("404");
     assert_eq!(refused, "the test request was not accepted: the endpoint answered 404 Not Found");
     let skipped = map(json!({"url": url.as_str(), "skip_test": true}));
-    assert_eq!(Webhook.probe(&skipped, &http, NOW, timeout).await, Ok(()));
+    assert_eq!(Webhook.probe(Setup::of(&skipped), &http, NOW, timeout).await, Ok(()));
     assert_eq!(endpoint.seen().len(), 2);
 }
 
@@ -438,7 +441,7 @@ proptest! {
         let shown = Webhook.masked(&kept);
         prop_assert!(!Value::from(shown.clone()).to_string().contains("S3"));
         prop_assert_eq!(Webhook.merge(&shown, &kept), kept.clone());
-        prop_assert!(Webhook.prepare(&kept).is_ok());
+        prop_assert!(Webhook.prepare(Setup::of(&kept)).is_ok());
         prop_assert_eq!(check(Value::from(kept.clone())), Ok(kept));
     }
 
@@ -451,7 +454,7 @@ proptest! {
             let _ = Webhook.check(&settings, &AddressPolicy::default());
             let shown = Webhook.masked(&settings);
             let _ = Webhook.merge(&shown, &settings);
-            let _ = Webhook.prepare(&settings);
+            let _ = Webhook.prepare(Setup::of(&settings));
         }
     }
 }

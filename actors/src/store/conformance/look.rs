@@ -113,6 +113,8 @@ async fn look_at_configuration(store: &dyn Store, model: &Model, limit: usize) {
             assert_eq!(store.catalog(scope, *id).await.unwrap().as_ref(), catalog, "{scope:?}");
             let mapping = expected.and_then(|_| model.mappings.get(id));
             assert_eq!(store.mapping(scope, *id).await.unwrap().as_ref(), mapping, "{scope:?}");
+            let grant = expected.and_then(|_| model.grants.get(id));
+            assert_eq!(store.grant(scope, *id).await.unwrap().as_ref(), grant, "{scope:?}");
         }
         for id in &model.ever.rules {
             let found = model.rules.get(id);

@@ -29,6 +29,7 @@ pub struct Model {
     pub connections: BTreeMap<ConnectionId, Connection>,
     pub catalogs: BTreeMap<ConnectionId, Catalog>,
     pub mappings: BTreeMap<ConnectionId, DefaultMapping>,
+    pub grants: BTreeMap<ConnectionId, Grant>,
     pub rules: BTreeMap<RuleId, Rule>,
     pub names: BTreeMap<(WorkspaceId, NameKind, String), Name>,
     pub paces: BTreeMap<ConnectionId, Pace>,
@@ -95,6 +96,7 @@ impl Default for Model {
             connections: BTreeMap::new(),
             catalogs: BTreeMap::new(),
             mappings: BTreeMap::new(),
+            grants: BTreeMap::new(),
             rules: BTreeMap::new(),
             names: BTreeMap::new(),
             paces: BTreeMap::new(),
@@ -168,6 +170,7 @@ impl Model {
                 self.paces.remove(&id);
                 self.catalogs.remove(&id);
                 self.mappings.remove(&id);
+                self.grants.remove(&id);
             }
             Change::SaveCatalog(catalog) => {
                 self.check_connection(catalog.connection_id, catalog.workspace_id)?;
@@ -184,6 +187,14 @@ impl Model {
                     return Err(Refusal::Stale("mapping"));
                 }
                 self.mappings.insert(mapping.connection_id, mapping);
+            }
+            Change::SaveGrant(grant) => {
+                self.check_connection(grant.connection_id, grant.workspace_id)?;
+                let stored = self.grants.get(&grant.connection_id).map_or(0, |stored| stored.version);
+                if grant.version != stored + 1 {
+                    return Err(Refusal::Stale("grant"));
+                }
+                self.grants.insert(grant.connection_id, grant);
             }
             Change::CreateRule(rule) => {
                 self.check_connection(rule.connection_id, rule.workspace_id)?;
@@ -357,6 +368,7 @@ impl Model {
                 started_at: None,
                 completed_at: None,
                 last_error: None,
+                notes: None,
                 attempts: Vec::new(),
                 replay: None,
             };
@@ -431,6 +443,7 @@ impl Model {
             return;
         }
         delivery.last_error = (outcome != Outcome::Delivered).then_some(attempted.message);
+        delivery.notes = attempted.notes;
         match next {
             Next::Completed => delivery.status = Status::Completed,
             Next::Failed => delivery.status = Status::Failed,

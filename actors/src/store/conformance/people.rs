@@ -215,6 +215,10 @@ impl Model {
                 let of = (row.organization_id, Some(row.workspace_id));
                 (of, "mapping.saved", "connection", row.connection_id.to_string())
             }
+            Change::SaveGrant(row) => {
+                let of = (row.organization_id, Some(row.workspace_id));
+                (of, "connection.authorized", "connection", row.connection_id.to_string())
+            }
             Change::SaveName(row) => {
                 let old = self.names.get(&(row.workspace_id, row.kind, row.key.clone()));
                 old.is_none_or(|old| old.label != row.label).then_some(())?;

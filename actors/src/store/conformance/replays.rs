@@ -183,6 +183,7 @@ impl Model {
                 started_at: None,
                 completed_at: None,
                 last_error: None,
+                notes: None,
                 attempts: Vec::new(),
                 replay: Some(ReplayOf { first, replay: replay.id, number }),
                 ..stands

@@ -293,6 +293,24 @@ impl<S: Subject> Run<S> {
                     version: version + u64::from(!is_stale),
                 })
             }
+            Step::SaveGrant { connection, is_elsewhere, is_stale } => {
+                let of = model.connections.get(&nth(&model.ever.connections, connection)?)?.clone();
+                let elsewhere = workspaces.iter().find(|other| other.id != of.workspace_id && is_elsewhere);
+                let version = model.grants.get(&of.id).map_or(0, |found| found.version);
+                Change::SaveGrant(Grant {
+                    connection_id: of.id,
+                    organization_id: of.organization_id,
+                    workspace_id: elsewhere.map_or(of.workspace_id, |other| other.id),
+                    tokens: of.settings,
+                    scopes: vec!["read".to_owned()],
+                    expires_at: (version % 2 == 0).then_some(now),
+                    renew_at: None,
+                    asked_at: (version % 3 == 0).then_some(now),
+                    created_at: now,
+                    updated_at: now,
+                    version: version + u64::from(!is_stale),
+                })
+            }
             Step::CreateRule { connection, event, is_elsewhere } => {
                 let of = model.connections.get(&nth(&model.ever.connections, connection)?)?.clone();
                 let elsewhere = workspaces.iter().find(|other| other.id != of.workspace_id && is_elsewhere);
@@ -523,11 +541,13 @@ impl<S: Subject> Run<S> {
         let rule = delivery.map(|_| rule);
         let act = self.model.act();
         let answer = self.store().cancel(self.fence(), scope, id, rule, self.model.now, act.clone()).await;
+        // Once it is called off it may not be the one that stands for its rule.
+        let kept = self.model.events.get(&id);
+        let of_rule = rule.and_then(|rule| kept?.named(rule)).map(|(_, delivery)| delivery.id.to_string());
         let expected = self.model.cancel(scope, id, rule, self.model.now);
         if expected.is_ok() {
-            let kept = &self.model.events[&id];
-            let (event, of_rule) = (kept.new.event.clone(), rule.and_then(|rule| kept.named(rule)));
-            match of_rule.map(|(_, delivery)| delivery.id.to_string()) {
+            let event = self.model.events[&id].new.event.clone();
+            match of_rule {
                 Some(one) => self.model.log_of_event(act, "delivery.canceled", &event, ("delivery", one)),
                 None => self.model.log_of_event(act, "event.canceled", &event, ("event", id.to_string())),
             }
@@ -685,6 +705,7 @@ fn attempted(
         message: format!("{outcome:?}"),
         response: has_response.then_some(response),
         next,
+        notes: has_response.then(|| format!("{{\"made\":\"{delivery_id}\"}}")),
     }
 }
 

@@ -34,6 +34,7 @@ pub enum Step {
     DeleteConnection { connection: Nth, force: bool },
     SaveCatalog { connection: Nth, fields: u8, is_stale: bool },
     SaveMapping { connection: Nth, is_elsewhere: bool, is_stale: bool },
+    SaveGrant { connection: Nth, is_elsewhere: bool, is_stale: bool },
     CreateRule { connection: Nth, event: u8, is_elsewhere: bool },
     UpdateRule { rule: Nth, event: u8, is_active: bool, is_stale: bool },
     DeleteRule { rule: Nth },
@@ -178,6 +179,9 @@ fn configuration() -> impl Strategy<Value = Step> {
             .prop_map(|(connection, fields, is_stale)| SaveCatalog { connection, fields, is_stale }),
         1 => (nth(), rarely(), rarely()).prop_map(
             |(connection, is_elsewhere, is_stale)| SaveMapping { connection, is_elsewhere, is_stale }
+        ),
+        2 => (nth(), rarely(), rarely()).prop_map(
+            |(connection, is_elsewhere, is_stale)| SaveGrant { connection, is_elsewhere, is_stale }
         ),
         4 => (nth(), 0..3_u8, rarely())
             .prop_map(|(connection, event, is_elsewhere)| CreateRule { connection, event, is_elsewhere }),

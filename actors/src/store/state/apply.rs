@@ -58,8 +58,12 @@ impl<V: View> State<V> {
                 }
             }
             Record::Carried(carried) => self.apply_carried(*carried, place)?,
-            Record::CarriedReplayed(carried, replays) => {
-                self.apply_carried(carried.replayed(replays), place)?;
+            Record::CarriedBeside(carried, beside) => {
+                self.apply_carried(carried.with_beside(beside), place)?;
+            }
+            Record::AttemptedNoting { workspace_id, attempted, notes } => {
+                let attempted = Attempted { notes: Some(notes), ..attempted };
+                self.apply_attempted(workspace_id, attempted, place.sequence)?;
             }
             Record::Replayed { replay, again, at } => {
                 self.apply_replayed(&replay, again, at, place.sequence)?;
@@ -137,6 +141,7 @@ impl<V: View> State<V> {
                 started_at: None,
                 completed_at: None,
                 last_error: None,
+                notes: None,
                 attempts: Vec::new(),
                 replay: None,
             };
@@ -182,6 +187,7 @@ impl<V: View> State<V> {
                 return; // called off while it was in flight
             }
             delivery.last_error = (outcome != Outcome::Delivered).then_some(attempted.message);
+            delivery.notes = attempted.notes;
             match attempted.next {
                 Next::Completed => {
                     (delivery.status, delivery.completed_at) = (Status::Completed, Some(finished_at))

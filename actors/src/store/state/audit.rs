@@ -164,6 +164,11 @@ impl<V: View> State<V> {
                 let done = Done::to(of, "mapping.saved", "connection", row.connection_id, None);
                 Some(Done { changed: vec!["schema".to_owned()], ..done })
             }
+            // Told of consents alone: what renews a token is nobody.
+            Change::SaveGrant(row) => {
+                let of = (row.organization_id, Some(row.workspace_id));
+                Some(Done::to(of, "connection.authorized", "connection", row.connection_id, None))
+            }
             Change::SaveName(row) => {
                 let workspace = self.row::<Workspace>(&keys::workspace(row.workspace_id))?;
                 let (action, kind) = match row.kind {

@@ -96,6 +96,12 @@ impl<V: View> State<V> {
                 self.check_connection(mapping.connection_id, mapping.workspace_id)?;
                 check_version("mapping", version, mapping.version)?;
             }
+            Change::SaveGrant(grant) => {
+                let stored = self.row::<Grant>(&keys::grant(grant.connection_id))?;
+                let version = stored.map_or(0, |stored| stored.version);
+                self.check_connection(grant.connection_id, grant.workspace_id)?;
+                check_version("grant", version, grant.version)?;
+            }
             Change::SaveName(name) => self.check_name_saved(name)?,
             Change::SaveReplay(replay) => self.check_replay_saved(replay)?,
             Change::DeleteReplay(_) => {}
@@ -214,6 +220,7 @@ impl<V: View> State<V> {
                 self.view.delete(keys::pace(id));
                 self.view.delete(keys::catalog(id));
                 self.view.delete(keys::mapping(id));
+                self.view.delete(keys::grant(id));
                 let Some(old) = self.row::<Connection>(&keys::connection(id))? else { return Ok(()) };
                 self.view.delete(keys::connection_name(old.workspace_id, &old.name));
                 self.view.delete(keys::connection_of_organization(old.organization_id, id));
@@ -231,6 +238,7 @@ impl<V: View> State<V> {
             Change::DeleteRule(id) => self.delete_rule(id, since)?,
             Change::SaveCatalog(row) => self.save_row(keys::catalog(row.connection_id), at, &row),
             Change::SaveMapping(row) => self.save_row(keys::mapping(row.connection_id), at, &row),
+            Change::SaveGrant(row) => self.save_row(keys::grant(row.connection_id), at, &row),
             Change::SaveName(name) => {
                 self.save_row(keys::name(name.workspace_id, name.kind, &name.key), at, &name);
             }
@@ -362,6 +370,9 @@ impl<V: View> State<V> {
             }
             Change::SaveMapping(row) => {
                 self.row_of(&keys::mapping(row.connection_id), sequence)?.map(Change::SaveMapping)
+            }
+            Change::SaveGrant(row) => {
+                self.row_of(&keys::grant(row.connection_id), sequence)?.map(Change::SaveGrant)
             }
             Change::SaveName(row) => self
                 .row_of(&keys::name(row.workspace_id, row.kind, &row.key), sequence)?

@@ -1,8 +1,8 @@
-//! Deliveries as the view keeps them: each a row, and behind it, of one that is a replay, what it is a replay
-//! of. So the rows of others are as they always were.
+//! Deliveries as the view keeps them: each a row, and behind it, of the few that have any, what is beside it.
+//! So the rows of others are as they always were.
 
 use super::*;
-use crate::domain::replay::{self, ReplayOf};
+use crate::domain::{delivery::Beside, replay};
 
 impl<V: View> State<V> {
     pub(super) fn load_delivery(
@@ -58,8 +58,8 @@ impl<V: View> State<V> {
 
 fn encode_delivery(delivery: &Delivery) -> Vec<u8> {
     let mut row = postcard::to_stdvec(delivery).expect("writing to memory does not fail");
-    if let Some(replay) = &delivery.replay {
-        row = postcard::to_extend(replay, row).expect("writing to memory does not fail");
+    if let Some(beside) = delivery.beside() {
+        row = postcard::to_extend(&beside, row).expect("writing to memory does not fail");
     }
     row
 }
@@ -68,7 +68,7 @@ fn decode_delivery(row: &[u8]) -> Result<Delivery, StoreError> {
     let unreadable = |err: postcard::Error| StoreError::Damaged(format!("unreadable row: {err}"));
     let (mut delivery, rest): (Delivery, _) = postcard::take_from_bytes(row).map_err(unreadable)?;
     if !rest.is_empty() {
-        delivery.replay = Some(postcard::from_bytes::<ReplayOf>(rest).map_err(unreadable)?);
+        delivery.set_beside(postcard::from_bytes::<Beside>(rest).map_err(unreadable)?);
     }
     Ok(delivery)
 }

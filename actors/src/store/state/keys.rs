@@ -24,6 +24,7 @@
 //! | `N` | workspace, hash of name | connection |
 //! | `f` | connection | its catalog of fields |
 //! | `F` | connection | its default mapping |
+//! | `K` | connection | what a consent gave it |
 //! | `r` | rule | rule |
 //! | `R` | workspace, rule | how many regular expressions it has |
 //! | `S` | organization, rule | nothing: the list |
@@ -46,7 +47,7 @@
 //! | `B` | workspace, replay | nothing: the list |
 //! | `Y` | replay | nothing: those under way |
 //! | `Z` | replay | how many deliveries it made, and where they stand |
-//! | `U` | workspace, day | what was used |
+//! | `D` | workspace, day | what was used |
 //! | `x` | workspace, hash of idempotency key | event, fingerprint, time |
 //! | `X` | time, workspace, hash | nothing: what to forget first |
 
@@ -203,6 +204,9 @@ pub fn catalog(connection: ConnectionId) -> Key {
 pub fn mapping(connection: ConnectionId) -> Key {
     key(b'F', &[connection.as_bytes()])
 }
+pub fn grant(connection: ConnectionId) -> Key {
+    key(b'K', &[connection.as_bytes()])
+}
 pub fn rule(id: RuleId) -> Key {
     key(b'r', &[id.as_bytes()])
 }
@@ -325,10 +329,10 @@ pub fn time_of(key: &[u8]) -> Timestamp {
     due_entry(key, &[]).due
 }
 pub fn usage_of(workspace: WorkspaceId) -> Key {
-    key(b'U', &[workspace.as_bytes()])
+    key(b'D', &[workspace.as_bytes()])
 }
 pub fn usage(workspace: WorkspaceId, day: Day) -> Key {
-    key(b'U', &[workspace.as_bytes(), &day.0.to_be_bytes()])
+    key(b'D', &[workspace.as_bytes(), &day.0.to_be_bytes()])
 }
 /// The day in a key of [`usage`].
 pub fn day_at_end(key: &[u8]) -> Day {

@@ -5,9 +5,8 @@
 
 use crate::{
     domain::{
-        delivery::{ATTEMPTS_KEPT, Delivery, ResponseDetails},
+        delivery::{ATTEMPTS_KEPT, Beside, Delivery, NOTES_BYTES_MAX, ResponseDetails},
         ids::{ConnectionId, DeliveryId, EventId, WorkspaceId},
-        replay::ReplayOf,
         routing::{MATCHES_MAX, RuleVerdict},
         timestamp::Timestamp,
         usage::UsageRow,
@@ -90,7 +89,13 @@ pub enum Record {
     },
     /// [`Self::Carried`] as it is written of an event that was replayed: with what its deliveries are
     /// replays of. Read, it is one like others.
-    CarriedReplayed(Box<Carried>, Vec<(DeliveryId, ReplayOf)>),
+    CarriedBeside(Box<Carried>, Vec<(DeliveryId, Beside)>),
+    /// [`Self::Attempted`] as it is written of one that leaves something for the next. Read, it is one like others.
+    AttemptedNoting {
+        workspace_id: WorkspaceId,
+        attempted: Attempted,
+        notes: String,
+    },
 }
 
 /// An event with all that became of it.
@@ -117,16 +122,16 @@ impl Carried {
         responses.find(|(of, kept, _)| (*of, *kept) == (delivery, number)).map(|(_, _, response)| response)
     }
 
-    /// What its deliveries are replays of, those that are.
-    fn replays(&self) -> Vec<(DeliveryId, ReplayOf)> {
-        self.deliveries.iter().filter_map(|delivery| Some((delivery.id, delivery.replay?))).collect()
+    /// What is beside its deliveries, of those that have any.
+    fn beside(&self) -> Vec<(DeliveryId, Beside)> {
+        self.deliveries.iter().filter_map(|delivery| Some((delivery.id, delivery.beside()?))).collect()
     }
 
-    /// The same with what its deliveries are replays of.
-    pub fn replayed(mut self, replays: Vec<(DeliveryId, ReplayOf)>) -> Self {
-        let replays: HashMap<_, _> = replays.into_iter().collect();
+    /// The same with what is beside its deliveries.
+    pub fn with_beside(mut self, beside: Vec<(DeliveryId, Beside)>) -> Self {
+        let mut beside: HashMap<_, _> = beside.into_iter().collect();
         for delivery in &mut self.deliveries {
-            delivery.replay = replays.get(&delivery.id).copied();
+            delivery.set_beside(beside.remove(&delivery.id).unwrap_or_default());
         }
         self
     }
@@ -171,10 +176,10 @@ impl Carried {
         let texts = [&event.name, &event.resource, &event.created_by];
         let texts = texts.into_iter().chain(&event.resource_id).map(String::len).sum::<usize>();
         let delivery = |delivery: &Delivery| {
-            let Delivery { destination, action, created_by, last_error, attempts, .. } = delivery;
+            let Delivery { destination, action, created_by, last_error, notes, attempts, .. } = delivery;
             let attempts = attempts.iter().map(|attempt| attempt.message.len() + 72);
-            let last_error = last_error.as_ref().map_or(0, String::len);
-            destination.len() + action.len() + created_by.len() + last_error + attempts.sum::<usize>() + 256
+            let said = last_error.iter().chain(notes).map(String::len).sum::<usize>();
+            destination.len() + action.len() + created_by.len() + said + attempts.sum::<usize>() + 256
         };
         let deliveries = self.deliveries.iter().map(delivery).sum::<usize>();
         let reasons = self.unmatched.iter().map(|verdict| verdict.reason.len() + 48).sum::<usize>();
@@ -190,7 +195,10 @@ fn cut(message: &mut String) {
 }
 
 const _: () = assert!(
-    PAYLOAD_BYTES_MAX + MATCHES_BYTES_MAX + MATCHES_MAX * (2 * MESSAGE_BYTES_MIN + 328) + (1 << 20)
+    PAYLOAD_BYTES_MAX
+        + MATCHES_BYTES_MAX
+        + MATCHES_MAX * (2 * MESSAGE_BYTES_MIN + NOTES_BYTES_MAX + 328)
+        + (1 << 20)
         <= RECORD_BYTES_MAX,
     "an event fits a record with its deliveries, their last attempts, and room for reasons"
 );
@@ -205,13 +213,18 @@ impl Record {
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let replays = match self {
-            Self::Carried(carried) => carried.replays(),
+        let beside = match self {
+            Self::Carried(carried) => carried.beside(),
             _ => Vec::new(),
         };
         let encoded = match self {
-            Self::Carried(carried) if !replays.is_empty() => {
-                postcard::to_stdvec(&Self::CarriedReplayed(carried.clone(), replays))
+            Self::Carried(carried) if !beside.is_empty() => {
+                postcard::to_stdvec(&Self::CarriedBeside(carried.clone(), beside))
+            }
+            Self::Attempted { workspace_id, attempted } if attempted.notes.is_some() => {
+                let (workspace_id, attempted) = (*workspace_id, attempted.clone());
+                let notes = attempted.notes.clone().unwrap_or_default();
+                postcard::to_stdvec(&Self::AttemptedNoting { workspace_id, attempted, notes })
             }
             _ => postcard::to_stdvec(self),
         };
@@ -223,7 +236,10 @@ impl Record {
         let record = postcard::from_bytes(bytes)
             .map_err(|err| StoreError::Damaged(format!("unreadable journal record: {err}")))?;
         Ok(match record {
-            Self::CarriedReplayed(carried, replays) => Self::Carried(Box::new(carried.replayed(replays))),
+            Self::CarriedBeside(carried, beside) => Self::Carried(Box::new(carried.with_beside(beside))),
+            Self::AttemptedNoting { workspace_id, attempted, notes } => {
+                Self::Attempted { workspace_id, attempted: Attempted { notes: Some(notes), ..attempted } }
+            }
             record => record,
         })
     }
@@ -317,6 +333,7 @@ mod tests {
             started_at: Some(at),
             completed_at: Some(at),
             last_error: Some("\u{e9}".repeat(message_bytes / 2)),
+            notes: Some("n".repeat(NOTES_BYTES_MAX)),
             attempts: (1..=attempts).map(attempt).collect(),
             replay: None,
         }

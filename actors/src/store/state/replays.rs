@@ -315,6 +315,7 @@ impl<V: View> State<V> {
                 started_at: None,
                 completed_at: None,
                 last_error: None,
+                notes: None,
                 attempts: Vec::new(),
                 replay: Some(ReplayOf { first, replay: replay.id, number }),
             };

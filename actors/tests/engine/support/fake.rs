@@ -2,7 +2,7 @@
 
 use super::{ConnectionId, DeliveryId, EventId, Outcome, Timestamp};
 use actors::{
-    destinations::{Prepared, answer, outgoing::Outgoing},
+    destinations::{Prepared, answer, answer::failed, outgoing::Outgoing},
     domain::{connection::Connection, delivery::Report},
     engine::Preparer,
     transport::Http,
@@ -238,5 +238,5 @@ impl Prepared for FakePrepared {
 fn report(status: u16, retry_after: Option<Duration>) -> Report {
     let outcome = answer::outcome(status);
     let message = format!("the endpoint answered {status}");
-    Report { outcome, http_status: Some(status), message, retry_after, response: None }
+    Report { http_status: Some(status), retry_after, ..failed(outcome, message) }
 }

@@ -6,6 +6,7 @@ use actors::{
         catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
+        grant::Grant,
         ids::{
             AttemptId, AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, ReplayId,
             RuleId, SessionId, UserId, WorkspaceId,
@@ -260,6 +261,7 @@ watched! {
     connections(scope: Scope, after: Option<ConnectionId>, limit: usize) -> Page<Connection, ConnectionId>;
     catalog(scope: Scope, connection: ConnectionId) -> Option<Catalog>;
     mapping(scope: Scope, connection: ConnectionId) -> Option<DefaultMapping>;
+    grant(scope: Scope, connection: ConnectionId) -> Option<Grant>;
     rule(scope: Scope, id: RuleId) -> Option<Rule>;
     rules(scope: Scope, filter: RuleFilter, after: Option<RuleId>, limit: usize) -> Page<Rule, RuleId>;
     names(workspace: WorkspaceId, kind: NameKind) -> Vec<Name>;

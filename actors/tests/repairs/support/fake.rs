@@ -2,7 +2,7 @@
 
 use super::{ConnectionId, Timestamp};
 use actors::{
-    destinations::{Prepared, answer, outgoing::Outgoing},
+    destinations::{Prepared, answer, answer::failed, outgoing::Outgoing},
     domain::{
         connection::Connection,
         delivery::{Outcome, Report},
@@ -151,5 +151,5 @@ impl Prepared for FakePrepared {
 fn report(status: u16) -> Report {
     let outcome = answer::outcome(status);
     let message = format!("the endpoint answered {status}");
-    Report { outcome, http_status: Some(status), message, retry_after: None, response: None }
+    Report { http_status: Some(status), ..failed(outcome, message) }
 }

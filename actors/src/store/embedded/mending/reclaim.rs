@@ -30,6 +30,7 @@ fn refused(event: EventId, next: Next) -> Attempted {
         message: "the endpoint answered 422".to_owned(),
         response: Some(response),
         next,
+        notes: None,
     }
 }
 

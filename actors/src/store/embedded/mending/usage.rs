@@ -23,6 +23,7 @@ fn attempted(event: EventId, at: Timestamp, outcome: Outcome, next: Next) -> Att
         message: String::new(),
         response: None,
         next,
+        notes: None,
     }
 }
 

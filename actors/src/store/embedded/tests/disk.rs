@@ -19,6 +19,7 @@ fn delivered(event: EventId) -> Attempted {
         message: String::new(),
         response: None,
         next: Next::Completed,
+        notes: None,
     }
 }
 

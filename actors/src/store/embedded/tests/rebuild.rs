@@ -104,6 +104,7 @@ async fn what_was_deleted_stays_so_when_its_creation_is_gone_from_the_journal() 
         Step::Pace { connection: 0, paused_ms: Some(5_000) },
         Step::SaveCatalog { connection: 0, fields: 2, is_stale: false },
         Step::SaveMapping { connection: 0, is_elsewhere: false, is_stale: false },
+        Step::SaveGrant { connection: 0, is_elsewhere: false, is_stale: false },
         Step::DeleteConnection { connection: 0, force: true },
         append(20), // what is not routed keeps its segment
         Step::Reopen(How::Closed),

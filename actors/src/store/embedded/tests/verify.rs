@@ -131,6 +131,7 @@ async fn an_attempt_at_an_unknown_delivery_is_passed_over() {
         message: String::new(),
         response: None,
         next: Next::Completed,
+        notes: None,
     });
     store.record_attempts(store.fence(), scene.workspace, unknown.to_vec()).await.unwrap();
     unknown.into_iter().for_each(|attempted| run.model.record_attempt(attempted)); // they count
