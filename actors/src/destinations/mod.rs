@@ -9,6 +9,7 @@ pub mod answer;
 pub mod discord;
 pub mod limits;
 pub mod live;
+pub mod mailchimp;
 pub mod outgoing;
 pub mod service;
 pub mod setup;
@@ -35,6 +36,7 @@ use std::time::Duration;
 pub static ALL: &[&dyn Destination] = &[
     &activecampaign::ActiveCampaign,
     &discord::Discord,
+    &mailchimp::Mailchimp,
     &slack::Slack,
     &webhook::Webhook,
 ];

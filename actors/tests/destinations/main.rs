@@ -8,4 +8,5 @@ mod suite;
 
 mod activecampaign;
 mod discord;
+mod mailchimp;
 mod slack;

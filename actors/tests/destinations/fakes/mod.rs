@@ -4,6 +4,7 @@
 
 pub mod activecampaign;
 pub mod discord;
+pub mod mailchimp;
 pub mod slack;
 
 use axum::{
