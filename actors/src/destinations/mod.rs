@@ -10,6 +10,7 @@ pub mod discord;
 pub mod limits;
 pub mod live;
 pub mod mailchimp;
+pub mod mailerlite;
 pub mod outgoing;
 pub mod service;
 pub mod setup;
@@ -37,6 +38,7 @@ pub static ALL: &[&dyn Destination] = &[
     &activecampaign::ActiveCampaign,
     &discord::Discord,
     &mailchimp::Mailchimp,
+    &mailerlite::MailerLite,
     &slack::Slack,
     &webhook::Webhook,
 ];

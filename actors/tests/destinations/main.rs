@@ -9,4 +9,5 @@ mod suite;
 mod activecampaign;
 mod discord;
 mod mailchimp;
+mod mailerlite;
 mod slack;

@@ -5,6 +5,7 @@
 pub mod activecampaign;
 pub mod discord;
 pub mod mailchimp;
+pub mod mailerlite;
 pub mod slack;
 
 use axum::{
