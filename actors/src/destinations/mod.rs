@@ -6,6 +6,7 @@
 
 pub mod activecampaign;
 pub mod answer;
+pub mod customer_io;
 pub mod discord;
 pub mod limits;
 pub mod live;
@@ -36,6 +37,7 @@ use std::time::Duration;
 #[rustfmt::skip] // one a line
 pub static ALL: &[&dyn Destination] = &[
     &activecampaign::ActiveCampaign,
+    &customer_io::CustomerIo,
     &discord::Discord,
     &mailchimp::Mailchimp,
     &mailerlite::MailerLite,
