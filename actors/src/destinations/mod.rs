@@ -6,6 +6,7 @@
 
 pub mod activecampaign;
 pub mod answer;
+pub mod aweber;
 pub mod customer_io;
 pub mod discord;
 pub mod limits;
@@ -37,6 +38,7 @@ use std::time::Duration;
 #[rustfmt::skip] // one a line
 pub static ALL: &[&dyn Destination] = &[
     &activecampaign::ActiveCampaign,
+    &aweber::AWeber,
     &customer_io::CustomerIo,
     &discord::Discord,
     &mailchimp::Mailchimp,

@@ -7,6 +7,7 @@ mod fakes;
 mod suite;
 
 mod activecampaign;
+mod aweber;
 mod customer_io;
 mod discord;
 mod mailchimp;

@@ -3,6 +3,7 @@
 //! What comes in is written down; what goes wrong is scripted: a fault takes the place of the next answer.
 
 pub mod activecampaign;
+pub mod aweber;
 pub mod customer_io;
 pub mod discord;
 pub mod mailchimp;
