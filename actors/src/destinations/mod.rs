@@ -14,6 +14,8 @@ pub mod live;
 pub mod mailchimp;
 pub mod mailerlite;
 pub mod outgoing;
+pub mod resend;
+pub mod sendgrid;
 pub mod service;
 pub mod setup;
 pub mod slack;
@@ -43,6 +45,8 @@ pub static ALL: &[&dyn Destination] = &[
     &discord::Discord,
     &mailchimp::Mailchimp,
     &mailerlite::MailerLite,
+    &resend::Resend,
+    &sendgrid::SendGrid,
     &slack::Slack,
     &webhook::Webhook,
 ];

@@ -12,4 +12,6 @@ mod customer_io;
 mod discord;
 mod mailchimp;
 mod mailerlite;
+mod resend;
+mod sendgrid;
 mod slack;

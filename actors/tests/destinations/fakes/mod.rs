@@ -8,6 +8,8 @@ pub mod customer_io;
 pub mod discord;
 pub mod mailchimp;
 pub mod mailerlite;
+pub mod resend;
+pub mod sendgrid;
 pub mod slack;
 
 use axum::{
