@@ -5,7 +5,7 @@ use crate::{
         Fake, Fault,
         aweber::{ACCOUNT, Subscriber, TOKEN, Tables, routes},
     },
-    suite::{self, Case, Consented, Subject, payload},
+    suite::{self, Case, Consented, IsDone, Subject, payload},
 };
 use actors::domain::{connection::InactiveReason, delivery::Outcome};
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ async fn every_action_does_what_it_says_and_tells_what_goes_wrong() {
                 && ada.body["custom_fields"] == json!({ "source": "signup", "tier": "pro" })
         })
     };
-    let cases: [(&str, &(dyn Fn(&Tables) -> bool + Sync)); 4] = [
+    let cases: [(&str, IsDone<'_, Tables>); 4] = [
         ("add_to_list", &is_there),
         ("add_tag", &|tables| ada(tables).is_some_and(|ada| ada.tags == ["vip"])),
         ("remove_tag", &|tables| ada(tables).is_some_and(|ada| ada.tags.is_empty())),

@@ -5,7 +5,7 @@ use crate::{
         Fake, Fault,
         customer_io::{KEY, Tables, routes},
     },
-    suite::{self, Case, Subject, payload},
+    suite::{self, Case, IsDone, Subject, payload},
 };
 use actors::domain::{connection::InactiveReason, delivery::Outcome};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ async fn every_action_does_what_it_says_and_tells_what_goes_wrong() {
             && event["userId"] == "usr_123"
             && event["properties"] == json!({ "source": "signup", "tier": "pro" })
     };
-    let cases: [(&str, usize, &(dyn Fn(&Tables) -> bool + Sync)); 3] = [
+    let cases: [(&str, usize, IsDone<'_, Tables>); 3] = [
         ("identify_person", 1, &is_known),
         ("track_event", 2, &|tables| is_known(tables) && of(tables, happened)),
         ("group", 1, &|tables| of(tables, |group| group["groupId"] == "acme")),

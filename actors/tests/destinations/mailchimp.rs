@@ -5,7 +5,7 @@ use crate::{
         Fake, Fault,
         mailchimp::{KEY, LIST, Member, Tables, routes},
     },
-    suite::{self, Case, Consented, Subject, payload},
+    suite::{self, Case, Consented, IsDone, Subject, payload},
 };
 use actors::domain::{connection::InactiveReason, delivery::Outcome};
 use serde_json::{Value, json};
@@ -80,7 +80,7 @@ async fn every_action_does_what_it_says_and_tells_what_goes_wrong() {
             && event["properties"]["tier"] == "pro"
             && event["occurred_at"] == "2026-01-20T21:14:16+00:00"
     };
-    let cases: [(&str, usize, &(dyn Fn(&Tables) -> bool + Sync)); 5] = [
+    let cases: [(&str, usize, IsDone<'_, Tables>); 5] = [
         ("add_to_list", 1, &is_there),
         ("add_tag", 2, &|tables| is_there(tables) && ada(tables).is_some_and(|ada| ada.tags == ["vip"])),
         ("remove_tag", 1, &|tables| ada(tables).is_some_and(|ada| ada.tags.is_empty())),

@@ -5,7 +5,7 @@ use crate::{
         Fake, Fault,
         mailerlite::{KEY, Subscriber, Tables, routes},
     },
-    suite::{self, Case, Subject, payload},
+    suite::{self, Case, IsDone, Subject, payload},
 };
 use actors::domain::{connection::InactiveReason, delivery::Outcome};
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ async fn every_action_does_what_it_says_and_tells_what_goes_wrong() {
                 && ada.groups.iter().map(|group| &group[..]).collect::<Vec<_>>() == groups
         })
     };
-    let cases: [(&str, usize, &(dyn Fn(&Tables) -> bool + Sync)); 3] = [
+    let cases: [(&str, usize, IsDone<'_, Tables>); 3] = [
         ("upsert_subscriber", 1, &|tables| has(tables, "active", &[])),
         ("add_to_group", 1, &|tables| has(tables, "active", &["2"])),
         ("unsubscribe", 1, &|tables| has(tables, "unsubscribed", &["2"])),

@@ -199,12 +199,15 @@ impl Tokens for Consented {
     }
 }
 
+/// Whether a service's tables are as a person would expect.
+pub type IsDone<'c, T> = &'c (dyn Fn(&T) -> bool + Sync);
+
 /// One action, and how its service says no.
 pub struct Case<'c, T> {
     pub metadata: Value,
     pub payload: Value,
     /// Whether the service's tables are as a person would expect.
-    pub is_done: &'c (dyn Fn(&T) -> bool + Sync),
+    pub is_done: IsDone<'c, T>,
     /// Calls that one delivery takes.
     pub calls: usize,
     /// Whether it may be done twice without harm.
