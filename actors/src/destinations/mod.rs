@@ -6,10 +6,16 @@
 
 pub mod activecampaign;
 pub mod answer;
+pub mod aweber;
+pub mod customer_io;
 pub mod discord;
 pub mod limits;
 pub mod live;
+pub mod mailchimp;
+pub mod mailerlite;
 pub mod outgoing;
+pub mod resend;
+pub mod sendgrid;
 pub mod service;
 pub mod setup;
 pub mod slack;
@@ -34,7 +40,13 @@ use std::{sync::OnceLock, time::Duration};
 #[rustfmt::skip] // one a line
 pub static ALL: &[&dyn Destination] = &[
     &activecampaign::ActiveCampaign,
+    &aweber::AWeber,
+    &customer_io::CustomerIo,
     &discord::Discord,
+    &mailchimp::Mailchimp,
+    &mailerlite::MailerLite,
+    &resend::Resend,
+    &sendgrid::SendGrid,
     &slack::Slack,
     &webhook::Webhook,
 ];

@@ -5,7 +5,7 @@ use crate::{
         Fake, Fault,
         activecampaign::{KEY, Tables, routes},
     },
-    suite::{self, Case, Subject, payload},
+    suite::{self, Case, IsDone, Subject, payload},
 };
 use actors::domain::{connection::InactiveReason, delivery::Outcome};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ async fn every_action_does_what_it_says_and_tells_what_goes_wrong() {
     };
     let subscribed =
         |tables: &Tables, status: &str| tables.subscriptions.values().collect::<Vec<_>>() == [status];
-    let cases: [(&str, usize, &(dyn Fn(&Tables) -> bool + Sync)); 5] = [
+    let cases: [(&str, usize, IsDone<'_, Tables>); 5] = [
         ("sync_contact", 1, &has_contact),
         ("add_to_list", 2, &|tables| has_contact(tables) && subscribed(tables, "1")),
         ("remove_from_list", 2, &|tables| subscribed(tables, "2")),

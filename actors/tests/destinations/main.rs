@@ -7,5 +7,11 @@ mod fakes;
 mod suite;
 
 mod activecampaign;
+mod aweber;
+mod customer_io;
 mod discord;
+mod mailchimp;
+mod mailerlite;
+mod resend;
+mod sendgrid;
 mod slack;

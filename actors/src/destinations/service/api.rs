@@ -109,6 +109,7 @@ impl<'a> Api<'a> {
             part: None,
             is_repeatable: true,
             takes: 1,
+            word: "Bearer",
         }
     }
 
@@ -177,6 +178,7 @@ pub struct Call<'c, 'a> {
     part: Option<(String, Pace)>,
     is_repeatable: bool,
     takes: u32,
+    word: &'static str,
 }
 
 impl Call<'_, '_> {
@@ -216,6 +218,12 @@ impl Call<'_, '_> {
     /// It costs so much of the account's budget.
     pub const fn takes(mut self, calls: u32) -> Self {
         self.takes = calls;
+        self
+    }
+
+    /// The word before a consent's token, where it is not `Bearer`.
+    pub const fn word(mut self, word: &'static str) -> Self {
+        self.word = word;
         self
     }
 
@@ -316,7 +324,7 @@ impl Call<'_, '_> {
             headers.insert(HeaderName::from_static(name), value(text, false)?);
         }
         let authorization = match (&account.entry, token) {
-            (_, Some(token)) => Some(format!("Bearer {}", token.expose())),
+            (_, Some(token)) => Some(format!("{} {}", self.word, token.expose())),
             (Entry::Token(word, secret), None) => Some(format!("{word} {}", secret.expose())),
             (Entry::Basic(user, password), None) => {
                 Some(format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose()))))
@@ -478,7 +486,10 @@ fn words(answer: &Answer) -> String {
             _ => None,
         })
     };
-    let (code, sentence) = (first(&CODES), first(&SENTENCES));
+    let (code, mut sentence) = (first(&CODES), first(&SENTENCES));
+    if let (Some(sentence), Some(field)) = (&mut sentence, first(&["/errors/0/field"])) {
+        *sentence = format!("{sentence} ({field})");
+    }
     let words = match (code, sentence) {
         (Some(code), Some(sentence)) if code != sentence => format!("{code}: {sentence}"),
         (Some(one), _) | (None, Some(one)) => one,

@@ -3,7 +3,13 @@
 //! What comes in is written down; what goes wrong is scripted: a fault takes the place of the next answer.
 
 pub mod activecampaign;
+pub mod aweber;
+pub mod customer_io;
 pub mod discord;
+pub mod mailchimp;
+pub mod mailerlite;
+pub mod resend;
+pub mod sendgrid;
 pub mod slack;
 
 use axum::{
