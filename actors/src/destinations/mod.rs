@@ -18,6 +18,7 @@ pub mod slack;
 pub mod spec;
 pub mod template;
 pub mod webhook;
+pub mod zoom;
 
 pub use crate::domain::field::FieldError;
 use crate::{
@@ -41,6 +42,7 @@ pub static ALL: &[&dyn Destination] = &[
     &sendgrid::SendGrid,
     &slack::Slack,
     &webhook::Webhook,
+    &zoom::Zoom,
 ];
 
 /// What a secret is shown as. Sent back, it stands for the stored one.

@@ -11,3 +11,4 @@ mod discord;
 mod resend;
 mod sendgrid;
 mod slack;
+mod zoom;

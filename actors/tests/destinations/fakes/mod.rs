@@ -7,6 +7,7 @@ pub mod discord;
 pub mod resend;
 pub mod sendgrid;
 pub mod slack;
+pub mod zoom;
 
 use axum::{
     Router,
