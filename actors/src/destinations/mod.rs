@@ -7,6 +7,7 @@
 pub mod activecampaign;
 pub mod answer;
 pub mod discord;
+pub mod intercom;
 pub mod limits;
 pub mod live;
 pub mod outgoing;
@@ -38,6 +39,7 @@ use std::time::Duration;
 pub static ALL: &[&dyn Destination] = &[
     &activecampaign::ActiveCampaign,
     &discord::Discord,
+    &intercom::Intercom,
     &resend::Resend,
     &sendgrid::SendGrid,
     &slack::Slack,

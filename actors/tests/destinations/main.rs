@@ -8,6 +8,7 @@ mod suite;
 
 mod activecampaign;
 mod discord;
+mod intercom;
 mod resend;
 mod sendgrid;
 mod slack;

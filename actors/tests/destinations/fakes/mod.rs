@@ -4,6 +4,7 @@
 
 pub mod activecampaign;
 pub mod discord;
+pub mod intercom;
 pub mod resend;
 pub mod sendgrid;
 pub mod slack;
