@@ -9,6 +9,7 @@ pub mod answer;
 pub mod aweber;
 pub mod customer_io;
 pub mod discord;
+pub mod intercom;
 pub mod limits;
 pub mod live;
 pub mod mailchimp;
@@ -22,6 +23,7 @@ pub mod slack;
 pub mod spec;
 pub mod template;
 pub mod webhook;
+pub mod zoom;
 
 pub use crate::domain::field::FieldError;
 use crate::{
@@ -43,12 +45,14 @@ pub static ALL: &[&dyn Destination] = &[
     &aweber::AWeber,
     &customer_io::CustomerIo,
     &discord::Discord,
+    &intercom::Intercom,
     &mailchimp::Mailchimp,
     &mailerlite::MailerLite,
     &resend::Resend,
     &sendgrid::SendGrid,
     &slack::Slack,
     &webhook::Webhook,
+    &zoom::Zoom,
 ];
 
 /// What a secret is shown as. Sent back, it stands for the stored one.

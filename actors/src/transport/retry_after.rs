@@ -5,7 +5,7 @@
 //! in seconds or milliseconds since 1970. What makes no sense is as good as absent.
 
 use crate::domain::{retry::RETRY_AFTER_MAX, timestamp::Timestamp};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use std::time::Duration;
 
 /// The shortest wait honoured.
@@ -31,6 +31,11 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
         Some(seconds) => wait(seconds),
         None => wait(until(moment(text)?, now)),
     })
+}
+
+/// When an answer was made, by the clock of who made it (RFC 9110, 6.6.1).
+pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    values(headers, DATE.as_str()).find_map(moment)
 }
 
 fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {

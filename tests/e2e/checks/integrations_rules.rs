@@ -9,7 +9,11 @@ type Listed = List<Integration>;
 const HOOK: &str = "http://127.0.0.1:9/hook";
 
 /// The types of all destinations, sorted. The contract has 15; each new one is added here.
-const INTEGRATIONS: [&str; 1] = ["webhook"];
+#[rustfmt::skip] // one a line is too many
+const INTEGRATIONS: [&str; 12] = [
+    "activecampaign", "aweber", "customer_io", "discord", "intercom", "mailchimp", "mailerlite", "resend", "sendgrid", "slack",
+    "webhook", "zoom",
+];
 
 /// Every record's `authentication` and `actions` have the catalog's shape, in the list envelope. How many there
 /// are is checked against [`INTEGRATIONS`], which grows to the contract's 15 with the destinations.

@@ -5,6 +5,7 @@ use crate::{
     domain::{
         connection::InactiveReason,
         delivery::{Outcome, Report},
+        timestamp::Timestamp,
     },
 };
 use reqwest::header::HeaderMap;
@@ -20,6 +21,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The body was too long, or broke off.
     pub truncated: bool,
+    /// When it came: by our clock, or the service's own where a question has none.
+    pub at: Option<Timestamp>,
 }
 
 impl Answer {

@@ -299,7 +299,12 @@ impl Call<'_, '_> {
             http.send(request).await.map_err(|err| self.failed(&err))?;
         self.api.state.lock().last_status = Some(status.as_u16());
         let json = if truncated { Value::Null } else { serde_json::from_slice(&body).unwrap_or_default() };
-        Ok(Answer { status: status.as_u16(), headers, json, body, truncated })
+        // A question has no time of its own: without one, a reset would seem decades away.
+        let at = match self.api.args.now {
+            Timestamp(0) => retry_after::date(&headers),
+            now => Some(now),
+        };
+        Ok(Answer { status: status.as_u16(), headers, json, body, truncated, at })
     }
 
     fn url(&self) -> Result<Url, Stop> {
@@ -355,8 +360,8 @@ impl Call<'_, '_> {
     /// The report of a call that was answered, and not as it should be.
     fn stop(&self, verdict: &Verdict, answer: Answer, token: Option<&Secret>) -> Stop {
         let Args { account, redactor, kind, setup, .. } = &self.api.args;
-        let (now, name) = (self.api.args.now, kind);
-        let asked = || retry_after::asked(&answer.headers, now);
+        let name = kind;
+        let asked = || retry_after::asked(&answer.headers, answer.at?);
         let (outcome, inactive, retry_after, pauses) = match verdict {
             Verdict::Fine | Verdict::Refused => (Outcome::RejectedClientError, None, None, true),
             Verdict::Unwell => {

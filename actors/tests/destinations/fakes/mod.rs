@@ -6,11 +6,13 @@ pub mod activecampaign;
 pub mod aweber;
 pub mod customer_io;
 pub mod discord;
+pub mod intercom;
 pub mod mailchimp;
 pub mod mailerlite;
 pub mod resend;
 pub mod sendgrid;
 pub mod slack;
+pub mod zoom;
 
 use axum::{
     Router,
