@@ -480,8 +480,8 @@ async fn a_token_may_be_pasted_instead() {
     acme.weft.event_as(&event, "completed").await;
     assert_eq!(acme.connection(&id).await["metadata"].get("access_token"), None);
 
-    // What the account told of itself nobody need send back, and other settings can be changed.
-    let body = json!({ "name": "Renamed", "metadata": { "note": "ours" } });
+    // What the account told of itself nobody need send back, nor can change; other settings can be.
+    let body = json!({ "name": "Renamed", "metadata": { "note": "ours", "account_id": "somebody-elses" } });
     let changed = acme.weft.put(&format!("/connections/{id}"), body).await.answered(200, "changed");
     assert_eq!(changed["metadata"]["account_id"], "acct-7", "{changed}");
     assert_eq!(changed["metadata"]["note"], "ours", "{changed}");
