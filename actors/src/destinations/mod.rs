@@ -10,6 +10,8 @@ pub mod discord;
 pub mod limits;
 pub mod live;
 pub mod outgoing;
+pub mod resend;
+pub mod sendgrid;
 pub mod service;
 pub mod setup;
 pub mod slack;
@@ -35,6 +37,8 @@ use std::{sync::OnceLock, time::Duration};
 pub static ALL: &[&dyn Destination] = &[
     &activecampaign::ActiveCampaign,
     &discord::Discord,
+    &resend::Resend,
+    &sendgrid::SendGrid,
     &slack::Slack,
     &webhook::Webhook,
 ];

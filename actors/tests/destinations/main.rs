@@ -8,4 +8,6 @@ mod suite;
 
 mod activecampaign;
 mod discord;
+mod resend;
+mod sendgrid;
 mod slack;

@@ -4,6 +4,8 @@
 
 pub mod activecampaign;
 pub mod discord;
+pub mod resend;
+pub mod sendgrid;
 pub mod slack;
 
 use axum::{
