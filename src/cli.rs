@@ -71,6 +71,8 @@ enum Command {
     ///
     /// For example: curl -H "Authorization: Bearer $(weft token)" http://127.0.0.1:4100/api/v1/workspaces
     Token(TokenArgs),
+    /// Print the API's description: OpenAPI 3.1, as the server has it at /openapi.json
+    Openapi,
     /// Offer a server's tools on standard input and output, by the Model Context Protocol
     ///
     /// For clients that start their servers as processes. Others ask the server itself, at /mcp.
@@ -201,6 +203,7 @@ pub fn main() -> ExitCode {
             Command::Verify(args) => verify(args).await,
             Command::Repair(args) => repair(args).await,
             Command::Token(args) => token(&args),
+            Command::Openapi => print_json(&api::openapi::document()).map(|()| ExitCode::SUCCESS),
             Command::Mcp(reach) => stdio::run(Client::new(reach)?).await.map(|()| ExitCode::SUCCESS),
             Command::Completions { shell } => {
                 let mut script = Vec::new();

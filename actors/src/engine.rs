@@ -15,6 +15,7 @@ mod oauth;
 mod options;
 mod passwords;
 mod plans;
+mod replays;
 mod rules;
 mod search;
 mod seen_through;
@@ -33,6 +34,7 @@ pub use self::{
     oauth::{ConsentBack, ConsentEnd, ConsentFor, NewConsent, OpenedConsent, Starter, consent_cookie},
     options::{DeliveryDefaults, Options, Seams},
     plans::PlanView,
+    replays::{NewReplay, ReplayCount, ReplayPatch},
     rules::{NewRule, RulePatch},
     search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
     sessions::{Minted, NewSession},
@@ -48,7 +50,7 @@ pub use crate::destinations::{
 pub use crate::domain::field::FieldError;
 pub use crate::store::{
     Appended, DeliveryFilter, EventDetails, EventFilter, EventSummary, Idempotency, PAYLOAD_BYTES_MAX, Page,
-    Refusal, RuleFilter, Scope, SessionFilter, StoreError, Unavailable, Verification,
+    Refusal, ReplayView, RuleFilter, Scope, SessionFilter, StoreError, Unavailable, Verification,
 };
 pub use crate::tree::{Faults, Preparer};
 use crate::{

@@ -11,11 +11,12 @@ use actors::{
     engine::{ActionView, Item},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// Actions by their keys.
-struct ActionsJson(Vec<ActionView>);
+pub(super) struct ActionsJson(Vec<ActionView>);
 
 impl Serialize for ActionsJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -23,8 +24,10 @@ impl Serialize for ActionsJson {
     }
 }
 
-#[derive(Serialize)]
-struct ActionJson<'v> {
+/// An action of a connection, with what its account has.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LiveAction")]
+pub(super) struct ActionJson<'v> {
     key: &'static str,
     label: &'static str,
     noun: &'static str,
@@ -50,14 +53,18 @@ pub(super) async fn actions(
     Ok(respond(StatusCode::OK, &ActionsJson(actions)))
 }
 
-/// The contract says `workspace_id` and `connection_id` here, and nowhere else.
-#[derive(Serialize)]
-struct CatalogJson {
+// The contract says `workspace_id` and `connection_id` here, and nowhere else.
+/// The fields of a connection's account.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FieldCatalog")]
+pub(super) struct CatalogJson {
     id: CatalogId,
     workspace_id: WorkspaceId,
     connection_id: ConnectionId,
     integration_type: String,
+    /// Another one as soon as anything about a field is different.
     catalog_version: String,
+    /// When the service was asked last.
     refreshed_at: Timestamp,
     created_by: String,
     created_at: Timestamp,

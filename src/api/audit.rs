@@ -19,23 +19,28 @@ use actors::{
     engine::Scope,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::net::IpAddr;
 
-#[derive(Serialize)]
-struct EntryJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditEntry")]
+pub(super) struct EntryJson {
     id: AuditId,
     created_at: Timestamp,
+    /// What was done, such as `rule.updated`.
     action: String,
     actor: ActorJson,
     subject: SubjectJson,
     /// Null: it is about the organization.
     workspace: Option<WorkspaceId>,
+    /// Names of what was changed, without values.
     changed: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct ActorJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditActor")]
+pub(super) struct ActorJson {
     r#type: ActorKind,
     id: String,
     name: Option<String>,
@@ -43,8 +48,9 @@ struct ActorJson {
     request_id: Option<String>,
 }
 
-#[derive(Serialize)]
-struct SubjectJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditSubject")]
+pub(super) struct SubjectJson {
     r#type: String,
     id: String,
     name: Option<String>,

@@ -17,22 +17,25 @@ use actors::{
     engine::{ConnectionPatch, ConnectionView, NewConnection, Scope},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-#[derive(Serialize)]
-struct ConnectionJson {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ConnectionJson {
     id: ConnectionId,
     workspace: WorkspaceId,
     #[serde(rename = "type")]
     kind: String,
     name: String,
+    /// Its settings, as `GET /integrations` names them for its type. Secrets are masked.
     metadata: Map<String, Value>,
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     inactive_reason: Option<InactiveReason>,
     hidden: bool,
+    /// Its deliveries wait.
     paused: bool,
     /// It fell again and again by our own fault; its deliveries wait until then.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,31 +68,43 @@ impl From<ConnectionView> for ConnectionJson {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NewConnection")]
+#[schemars(extend("examples" = [{ "workspace": "018f3c5e-7b1a-7c3e-9d2b-0a1b2c3d4e5f", "type": "webhook", "name": "Their endpoint", "metadata": { "url": "https://example.com/hooks" } }]))]
 pub(super) struct NewForm {
+    #[schemars(with = "uuid::Uuid")]
     workspace: String,
+    /// What it connects to, such as `webhook`; see `GET /integrations`.
     #[serde(rename = "type")]
     kind: String,
+    #[schemars(length(min = 1, max = 128), regex(pattern = form::CONNECTION_NAME_PATTERN))]
     name: String,
+    /// Its settings, as `GET /integrations` names them for its type.
     metadata: Map<String, Value>,
     policy: Option<Object<Policy>>,
     #[serde(default)]
     hidden: Option<bool>,
 }
 
-/// `PUT` replaces: name and metadata are required.
-#[derive(Deserialize)]
+/// What a connection is from here on; what is absent and optional stays.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ConnectionInput")]
 pub(super) struct ReplaceForm {
+    #[schemars(length(min = 1, max = 128), regex(pattern = form::CONNECTION_NAME_PATTERN))]
     name: String,
+    /// All its settings. A masked secret, sent back as it was shown, stays.
     metadata: Map<String, Value>,
     policy: Option<Object<Policy>>,
     hidden: Option<bool>,
 }
 
-/// `PATCH`, our extension: what is absent stays.
-#[derive(Deserialize)]
+/// What is absent stays.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ConnectionPatch")]
 pub(super) struct PatchForm {
+    #[schemars(length(min = 1, max = 128), regex(pattern = form::CONNECTION_NAME_PATTERN))]
     name: Option<String>,
+    /// All its settings. A masked secret, sent back as it was shown, stays.
     metadata: Option<Map<String, Value>>,
     /// Null goes back to the server's settings.
     #[serde(default, deserialize_with = "present")]
@@ -99,9 +114,25 @@ pub(super) struct PatchForm {
     active: Option<bool>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "ConnectionDeletion")]
 pub(super) struct DeleteForm {
+    /// Its rules go with it; otherwise 409 where there are any.
     force_delete: Option<bool>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreatedConnection")]
+pub(super) struct Created {
+    connection: ConnectionJson,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeletedConnection")]
+pub(super) struct Deleted {
+    id: ConnectionId,
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 fn check_name(name: &str) -> Result<(), ApiError> {
@@ -156,10 +187,6 @@ pub(super) async fn create(
     };
     let scope = caller.workspace(&app, workspace).await?;
     let connection = caller.engine(&app).create_connection(scope, new).await?.into();
-    #[derive(Serialize)]
-    struct Created {
-        connection: ConnectionJson,
-    }
     Ok(respond(StatusCode::CREATED, &Created { connection }))
 }
 
@@ -251,12 +278,6 @@ pub(super) async fn delete(
     let (scope, id) = place(&app, &caller, id).await?;
     let deleted =
         caller.engine(&app).delete_connection(scope, id, form.force_delete.unwrap_or(false)).await?;
-    #[derive(Serialize)]
-    struct Deleted {
-        id: ConnectionId,
-        #[serde(rename = "type")]
-        kind: String,
-    }
     Ok(respond(StatusCode::OK, &Deleted { id: deleted.id, kind: deleted.kind }))
 }
 

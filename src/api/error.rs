@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -25,17 +26,33 @@ pub struct ApiError {
     name: Option<&'static str>,
 }
 
-/// The `error` member.
-#[derive(Serialize)]
+/// Why a request was not done.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(super) struct Whole<'e> {
+    /// One sentence for a person.
+    message: &'e str,
+    error: Detail<'e>,
+    /// The answer's `X-Request-Id`.
+    request_id: &'e str,
+}
+
+/// The same for programs.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ErrorDetail")]
 pub struct Detail<'e> {
+    /// The status in one word, such as `BadRequest`.
     name: &'e str,
     message: &'e str,
+    /// The parameters that are wrong, where it is about some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     data: Vec<Param<'e>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ErrorParam")]
 struct Param<'e> {
+    /// Such as `metadata.url` or `scopes[0]`.
     param: &'e str,
     msg: &'e str,
 }
@@ -115,12 +132,6 @@ impl ApiError {
 
     /// The whole body.
     pub fn body(&self, request_id: &str) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Whole<'e> {
-            message: &'e str,
-            error: Detail<'e>,
-            request_id: &'e str,
-        }
         let whole = Whole { message: &self.message, error: self.detail(), request_id };
         serde_json::to_vec(&whole).expect("text serializes")
     }
@@ -189,6 +200,8 @@ impl From<Refusal> for ApiError {
             | Refusal::SessionOver(_)
             | Refusal::LastOwner
             | Refusal::IdempotencyMismatch
+            | Refusal::Replayed
+            | Refusal::ReplayIs(..)
             | Refusal::Final(_) => StatusCode::CONFLICT,
         };
         Self::new(status, refusal.to_string())

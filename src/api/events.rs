@@ -28,6 +28,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -46,12 +47,14 @@ const RATE_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining"
 const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// An accepted event: it is on disk, nothing more is known.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AcceptedEvent")]
 pub(super) struct AcceptedJson<'e> {
     id: EventId,
     event: &'e str,
     workspace: WorkspaceId,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "event"))]
     kind: &'static str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     test: bool,
@@ -78,6 +81,36 @@ impl<'e> From<&'e Event> for AcceptedJson<'e> {
     }
 }
 
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreatedEvent")]
+pub(super) struct Created<'e> {
+    event: AcceptedJson<'e>,
+}
+
+/// What became of one event of a bulk request.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "BulkRecord")]
+enum Record<'r> {
+    Accepted(AcceptedJson<'r>),
+    Refused { message: &'r str, error: Detail<'r> },
+}
+
+/// In the order of the request.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AcceptedBulk")]
+pub(super) struct Bulk<'r> {
+    count: usize,
+    /// Absent where all were accepted.
+    #[serde(skip_serializing_if = "is_zero")]
+    error_count: usize,
+    records: Vec<Record<'r>>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// `POST /events`: one event.
 pub(super) async fn create(State(app): State<App>, request: Request) -> Response {
     let mut standing = None;
@@ -102,10 +135,6 @@ async fn accept(app: &App, request: Request, standing: &mut Option<Standing>) ->
 
     let accepted = app.engine.ingest(vec![request]).await.pop();
     let accepted = accepted.unwrap_or_else(|| Err(EngineError::Internal("no answer to an event".into())))?;
-    #[derive(Serialize)]
-    struct Created<'e> {
-        event: AcceptedJson<'e>,
-    }
     Ok(json::respond(StatusCode::CREATED, &Created { event: (&accepted).into() }))
 }
 
@@ -193,22 +222,6 @@ fn bulk_response(
     refused: Vec<Option<ApiError>>,
     mut outcomes: impl Iterator<Item = Result<Event, ApiError>>,
 ) -> Response {
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum Record<'r> {
-        Accepted(AcceptedJson<'r>),
-        Refused { message: &'r str, error: Detail<'r> },
-    }
-    #[derive(Serialize)]
-    struct Bulk<'r> {
-        count: usize,
-        #[serde(skip_serializing_if = "is_zero")]
-        error_count: usize,
-        records: Vec<Record<'r>>,
-    }
-    fn is_zero(count: &usize) -> bool {
-        *count == 0
-    }
     let lost = || ApiError::from(EngineError::Internal("no answer to an event".into()));
     let results: Vec<Result<Event, ApiError>> = refused
         .into_iter()

@@ -39,6 +39,9 @@ pub fn is_workspace_name(name: &str) -> bool {
     (3..=50).contains(&name.len()) && name.bytes().all(allowed)
 }
 
+/// The same for readers of the API's document, as nearly as a pattern says it that all of them understand.
+pub const CONNECTION_NAME_PATTERN: &str = r"^[^\x00-\x1f!-,./:-@\[-\^`{-\x7f]+$";
+pub const RESOURCE_ID_PATTERN: &str = "^[A-Za-z0-9._:-]+$";
 pub const CONNECTION_NAME: &str = "must be 1 to 128 letters, digits, spaces, _ or -";
 pub fn is_connection_name(name: &str) -> bool {
     let allowed = |c: char| c.is_alphanumeric() || " _-".contains(c);

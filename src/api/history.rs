@@ -12,23 +12,25 @@ use actors::{
     domain::{
         delivery::{Attempt, Delivery, Outcome, ResponseDetails},
         event::{Event, Status},
-        ids::{AttemptId, ConnectionId, DeliveryId, EventId, RuleId, WorkspaceId},
+        ids::{AttemptId, ConnectionId, DeliveryId, EventId, ReplayId, RuleId, WorkspaceId},
         routing::RuleVerdict,
         timestamp::Timestamp,
     },
     engine::{EventDetails, EventSummary, Page, Scope},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct EventJson {
     id: EventId,
     event: String,
     workspace: WorkspaceId,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "event"))]
     kind: &'static str,
     resource: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +38,7 @@ pub(super) struct EventJson {
     created_by: String,
     created_at: Timestamp,
     status: Status,
-    /// Somebody tried whether it arrives. Ours.
+    /// Somebody tried whether it arrives.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     test: bool,
     total_rules: u32,
@@ -48,7 +50,7 @@ pub(super) struct EventJson {
     completed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule_events: Option<Vec<RuleEventJson>>,
-    /// Rules of the event's name that did not match. Ours; the official clients ignore it.
+    /// Rules of the event's name that did not match, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     unmatched_rules: Option<Vec<UnmatchedJson>>,
 }
@@ -86,15 +88,26 @@ impl From<EventDetails> for EventJson {
     }
 }
 
-/// A delivery, in the contract's word for it.
-#[derive(Serialize)]
-struct RuleEventJson {
+/// An event with its payload.
+#[derive(JsonSchema)]
+#[schemars(rename = "EventWithPayload")]
+#[expect(dead_code, reason = "described only: the payload is put in as it was sent")]
+pub(super) struct EventPayloadJson {
+    #[serde(flatten)]
+    event: EventJson,
+    payload: Map<String, Value>,
+}
+
+/// One event for one rule: a delivery.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RuleEventJson {
     id: DeliveryId,
     workspace: WorkspaceId,
     event_id: EventId,
     connection: ConnectionId,
     rule: RuleId,
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "rule"))]
     kind: &'static str,
     event: String,
     resource: String,
@@ -109,11 +122,16 @@ struct RuleEventJson {
     completed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
-    /// When it is tried next. Ours.
+    /// When it is tried next.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<Timestamp>,
     created_by: String,
     created_at: Timestamp,
+    /// The first delivery of the event by the rule, if this is a later one, and what made it. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<DeliveryId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_id: Option<ReplayId>,
 }
 
 impl RuleEventJson {
@@ -138,12 +156,16 @@ impl RuleEventJson {
             next_attempt_at: waits.then_some(delivery.due),
             created_by: delivery.created_by.clone(),
             created_at: delivery.created_at,
+            replay_of: delivery.replay.map(|of| of.first),
+            replay_id: delivery.replay.map(|of| of.replay),
         }
     }
 }
 
-#[derive(Serialize)]
-struct UnmatchedJson {
+/// A rule that did not match, and why.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UnmatchedRule")]
+pub(super) struct UnmatchedJson {
     rule: RuleId,
     connection: ConnectionId,
     reason: String,
@@ -155,8 +177,8 @@ impl From<RuleVerdict> for UnmatchedJson {
     }
 }
 
-#[derive(Serialize)]
-struct AttemptJson {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AttemptJson {
     id: AttemptId,
     event_id: EventId,
     rule: RuleId,
@@ -197,11 +219,14 @@ impl AttemptJson {
     }
 }
 
-#[derive(Serialize)]
-struct ResponseJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ResponseDetails")]
+pub(super) struct ResponseJson {
     status: u16,
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
     headers: Map<String, Value>,
     body: String,
+    /// It was longer than what is kept of it.
     truncated: bool,
 }
 
@@ -321,11 +346,16 @@ const fn scope_of(found: &EventDetails) -> Scope {
     Scope::Workspace(found.summary.event.workspace_id)
 }
 
-/// The delivery that `rule` names, by the rule's id or by its own.
+/// The delivery that `rule` names, by the rule's id the one that stands for it, or any by its own.
 fn delivery_of(details: &EventDetails, rule: Uuid) -> Result<&Delivery, ApiError> {
     let (rule, id) = (RuleId::from_uuid(rule), DeliveryId::from_bytes(*rule.as_bytes()));
     let found = details.deliveries.iter().find(|delivery| delivery.rule_id == rule || delivery.id == id);
     found.ok_or_else(|| ApiError::not_found("rule"))
+}
+
+/// A delivery by its own id, where the engine asks for its rule: that is one of several, where it was replayed.
+const fn named(delivery: &Delivery) -> RuleId {
+    RuleId::from_bytes(*delivery.id.as_bytes())
 }
 
 pub(super) async fn retry(
@@ -337,7 +367,7 @@ pub(super) async fn retry(
         return Err(ApiError::too_many_requests("the organization asks for too many retries", seconds));
     }
     let found = details(&app, &caller, event).await?;
-    let rule = delivery_of(&found, rule)?.rule_id;
+    let rule = named(delivery_of(&found, rule)?);
     let delivery = caller.engine(&app).retry(scope_of(&found), found.summary.event.id, rule).await?;
     Ok(respond(StatusCode::OK, &RuleEventJson::new(&found.summary.event, &delivery)))
 }
@@ -348,9 +378,9 @@ pub(super) async fn cancel_rule(
     Ids([event, rule]): Ids<2>,
 ) -> Result<Response, ApiError> {
     let found = details(&app, &caller, event).await?;
-    let rule_id = delivery_of(&found, rule)?.rule_id;
-    let after = caller.engine(&app).cancel(scope_of(&found), found.summary.event.id, Some(rule_id)).await?;
-    let delivery = delivery_of(&after, rule)?;
+    let only = named(delivery_of(&found, rule)?);
+    let after = caller.engine(&app).cancel(scope_of(&found), found.summary.event.id, Some(only)).await?;
+    let delivery = delivery_of(&after, Uuid::from_bytes(*only.as_bytes()))?;
     Ok(respond(StatusCode::OK, &RuleEventJson::new(&after.summary.event, delivery)))
 }
 
@@ -373,7 +403,7 @@ async fn attempts_of(
     rule: Uuid,
 ) -> Result<(Delivery, Vec<(AttemptId, Attempt)>), ApiError> {
     let found = details(app, caller, event).await?;
-    let rule = delivery_of(&found, rule)?.rule_id;
+    let rule = named(delivery_of(&found, rule)?);
     let attempts = app.engine.attempts(scope_of(&found), found.summary.event.id, rule).await?;
     attempts.ok_or_else(|| ApiError::not_found("rule"))
 }

@@ -17,6 +17,7 @@ use actors::engine::{
     spec::{ActionSpec, Auth, Choice, Field, FieldKind, Input, InputKind, Spec},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use std::ops::Range;
 
@@ -42,12 +43,14 @@ fn range(count: usize, after: Option<u128>, limit: usize) -> Range<usize> {
     first..first.saturating_add(limit).min(count)
 }
 
-#[derive(Serialize)]
-struct IntegrationJson {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct IntegrationJson {
     name: &'static str,
     #[serde(rename = "type")]
     kind: &'static str,
     authentication: AuthenticationJson,
+    /// By their keys.
+    #[schemars(with = "std::collections::BTreeMap<String, ActionJson>")]
     actions: ActionsJson,
 }
 
@@ -63,7 +66,8 @@ impl From<&'static Spec> for IntegrationJson {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IntegrationAuthentication")]
 struct AuthenticationJson {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -73,14 +77,17 @@ struct AuthenticationJson {
     fields: Vec<FieldJson>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IntegrationOAuth")]
 struct OAuthJson {
     version: u8,
 }
 
-/// A setting. The contract spells these members in camel case, and no others.
-#[derive(Serialize)]
+// The contract spells these members in camel case, and no others.
+/// A setting.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "IntegrationField")]
 struct FieldJson {
     label: &'static str,
     key: &'static str,
@@ -98,7 +105,7 @@ struct FieldJson {
     options: Vec<ChoiceJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     depends_on: Option<DependsOnJson>,
-    /// Ours: what the value is, where it is more than a text.
+    /// What the value is, where it is more than a text: boolean, headers or secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'static str>,
 }
@@ -135,16 +142,23 @@ impl From<&'static Field> for FieldJson {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IntegrationChoice")]
 struct ChoiceJson {
     label: &'static str,
     value: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IntegrationCondition")]
 struct DependsOnJson {
     field: &'static str,
+    #[schemars(schema_with = "one_or_many")]
     value: OneOrMany,
+}
+
+fn one_or_many(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
 }
 
 /// One text as such, several as a list.
@@ -168,7 +182,8 @@ impl Serialize for ActionsJson {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IntegrationAction")]
 struct ActionJson {
     key: &'static str,
     label: &'static str,
@@ -180,7 +195,8 @@ struct ActionJson {
     display: DisplayJson,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IntegrationDisplay")]
 struct DisplayJson {
     label: &'static str,
     description: &'static str,
@@ -212,7 +228,8 @@ pub(super) fn fields_of(action: &'static ActionSpec) -> Vec<&'static str> {
 }
 
 /// One thing that an action asks of who makes a rule.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ActionInput")]
 struct InputJson {
     key: &'static str,
     field: &'static str,
@@ -223,8 +240,9 @@ struct InputJson {
     required: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[schemars(rename = "ActionInputKind")]
 enum InputKindJson {
     /// A live item is picked.
     Simple { noun: &'static str },
@@ -240,7 +258,8 @@ enum InputKindJson {
 }
 
 /// Where the options of an item are, and how one is asked for.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ActionOptions")]
 struct NestedJson {
     key: &'static str,
     field: &'static str,
@@ -252,7 +271,8 @@ struct NestedJson {
     entity: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ActionOptionsDisplay")]
 struct NestedDisplayJson {
     label: &'static str,
     button: &'static str,

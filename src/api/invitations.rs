@@ -21,6 +21,7 @@ use actors::{
     engine::{EngineError, Joining, NewInvitation, Scope},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) const EMAIL: &str = "must be an e-mail address of at most 254 characters, such as ada@example.com";
@@ -33,8 +34,8 @@ pub(crate) fn link(public_url: &str, token: &Secret) -> String {
     format!("{public_url}/invitation?token={}", token.expose())
 }
 
-#[derive(Serialize)]
-struct InvitationJson {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct InvitationJson {
     id: InvitationId,
     email: String,
     role: Role,
@@ -50,10 +51,33 @@ impl From<Invitation> for InvitationJson {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NewInvitation")]
 pub(super) struct NewForm {
+    #[schemars(length(min = 3, max = 254), regex(pattern = "^[^@\\s]+@[^@\\s]+$"))]
     email: String,
+    #[schemars(with = "Role")]
     role: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreatedInvitation")]
+pub(super) struct Created {
+    invitation: InvitationJson,
+    /// Shown once.
+    link: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AcceptedInvitation")]
+pub(super) struct Accepted {
+    user: UserJson,
+}
+
+/// It is gone.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Deleted {
+    pub deleted: bool,
 }
 
 pub(super) async fn create(
@@ -70,12 +94,6 @@ pub(super) async fn create(
     caller.covers(role)?;
     let new = NewInvitation { email: form.email, role, created_by: caller.name() };
     let (invitation, token) = caller.engine(&app).invite(caller.organization_id(), new).await?;
-    #[derive(Serialize)]
-    struct Created {
-        invitation: InvitationJson,
-        /// Shown once.
-        link: String,
-    }
     let link = link(app.public_url.get().map_or("", String::as_str), &token);
     Ok(respond(StatusCode::CREATED, &Created { invitation: invitation.into(), link }))
 }
@@ -99,13 +117,18 @@ pub(super) async fn delete(
     let found = app.engine.invitation(organization, id).await?;
     caller.covers(found.ok_or_else(|| ApiError::not_found("invitation"))?.role)?;
     caller.engine(&app).delete_invitation(organization, id).await?;
-    Ok(respond(StatusCode::OK, &serde_json::json!({ "deleted": true })))
+    Ok(respond(StatusCode::OK, &Deleted { deleted: true }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "InvitationAcceptance")]
 pub(super) struct AcceptForm {
+    /// The one in the invitation's link.
+    #[schemars(length(min = 1, max = TOKEN_BYTES_MAX))]
     token: String,
+    #[schemars(length(min = 1, max = 255))]
     name: String,
+    #[schemars(length(min = 12, max = 256))]
     password: String,
 }
 
@@ -124,13 +147,7 @@ pub(super) async fn accept(
         .require("password", is_password(&password), PASSWORD)
         .check()?;
     match origin.engine(&app).accept_invitation(Joining { token, name, password }).await {
-        Ok(user) => {
-            #[derive(Serialize)]
-            struct Accepted {
-                user: UserJson,
-            }
-            Ok(respond(StatusCode::CREATED, &Accepted { user: user.into() }))
-        }
+        Ok(user) => Ok(respond(StatusCode::CREATED, &Accepted { user: user.into() })),
         Err(EngineError::NotProven) => {
             let message = "the invitation was used or deleted, or has expired; ask for a new one";
             let err = ApiError::new(StatusCode::UNAUTHORIZED, message);

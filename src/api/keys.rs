@@ -6,6 +6,7 @@ use super::{
     form::{self, Fields},
     json::{Json, OptionalJson, respond},
     page::{self, CONFIGURED, Envelope, List, Query},
+    sessions::Revoked,
 };
 use crate::auth::{Caller, Who};
 use actors::{
@@ -22,6 +23,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::Response,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -32,8 +34,9 @@ const OVERLAP_SECONDS_DEFAULT: i64 = 24 * 3_600;
 /// And at most.
 const OVERLAP_SECONDS_MAX: i64 = 30 * 24 * 3_600;
 
-#[derive(Serialize)]
-struct KeyJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MachineKey")]
+pub(super) struct KeyJson {
     access_key: String,
     /// Shown once, when it is made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +44,7 @@ struct KeyJson {
     name: Option<String>,
     /// Null: all.
     workspaces: Option<Vec<WorkspaceId>>,
+    /// Null: all.
     permissions: Option<Vec<Permission>>,
     created_by: Option<String>,
     /// To the hour.
@@ -63,10 +67,17 @@ impl From<MachineKey> for KeyJson {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NewMachineKey")]
+#[schemars(extend("examples" = [{ "name": "Reports", "permissions": ["read"] }]))]
 pub(super) struct NewForm {
+    #[schemars(length(min = 1, max = 128), regex(pattern = form::CONNECTION_NAME_PATTERN))]
     name: String,
+    /// The only workspaces it is for; absent: all there are and will be.
+    #[schemars(with = "Option<Vec<uuid::Uuid>>", length(min = 1, max = WORKSPACES_MAX))]
     workspaces: Option<Vec<String>>,
+    /// All that it may do; absent: everything.
+    #[schemars(with = "Option<Vec<Permission>>", length(min = 1))]
     permissions: Option<Vec<String>>,
 }
 
@@ -109,6 +120,31 @@ impl NewForm {
     }
 }
 
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreatedMachineKey")]
+pub(super) struct Created {
+    key: KeyJson,
+}
+
+/// A publishable key that the next one has replaced.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OlderKey")]
+pub(super) struct OlderJson {
+    public_key: String,
+    /// It is good until then.
+    expires_at: Timestamp,
+}
+
+/// A workspace's publishable key from here on.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RotatedKey")]
+pub(super) struct Rotated {
+    public_key: String,
+    name: String,
+    created_at: Timestamp,
+    older: Vec<OlderJson>,
+}
+
 pub(super) async fn list(State(app): State<App>, caller: Caller, query: Query) -> Result<Response, ApiError> {
     let organization = caller.organization_id();
     let place = page::place_of(Scope::Organization(organization));
@@ -132,10 +168,6 @@ pub(super) async fn create(
     }
     let new = NewMachineKey { name: Some(form.name), limits, created_by: Some(caller.name()) };
     let (key, clear) = caller.engine(&app).create_limited_machine_key(caller.organization_id(), new).await?;
-    #[derive(Serialize)]
-    struct Created {
-        key: KeyJson,
-    }
     let key = KeyJson { secret_key: Some(clear.secret.expose().to_owned()), ..key.into() };
     Ok(respond(StatusCode::CREATED, &Created { key }))
 }
@@ -151,11 +183,14 @@ pub(super) async fn revoke(
         return Err(ApiError::new(StatusCode::CONFLICT, message));
     }
     caller.engine(&app).delete_machine_key(caller.organization_id(), &access_key).await?;
-    Ok(respond(StatusCode::OK, &serde_json::json!({ "revoked": true })))
+    Ok(respond(StatusCode::OK, &Revoked { revoked: true }))
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "KeyRotation")]
 pub(super) struct RotateForm {
+    /// How long the key it replaces is good for; a day where nothing is said.
+    #[schemars(range(min = 0, max = OVERLAP_SECONDS_MAX))]
     overlap_seconds: Option<i64>,
 }
 
@@ -175,18 +210,6 @@ pub(super) async fn rotate(
     let scope = caller.workspace(&app, workspace).await?;
     let key = caller.engine(&app).rotate_publishable_key(scope, workspace, overlap).await?;
     let PublishableKey { public_key, name, created_at, older, .. } = key;
-    #[derive(Serialize)]
-    struct OlderJson {
-        public_key: String,
-        expires_at: Timestamp,
-    }
-    #[derive(Serialize)]
-    struct Rotated {
-        public_key: String,
-        name: String,
-        created_at: Timestamp,
-        older: Vec<OlderJson>,
-    }
     let older =
         older.into_iter().map(|old| OlderJson { public_key: old.public_key, expires_at: old.expires_at });
     let rotated = Rotated { public_key, name, created_at, older: older.collect() };

@@ -13,25 +13,30 @@ use crate::auth::Caller;
 use actors::{
     domain::{
         ids::{ConnectionId, MappingId, MappingVersionId, WorkspaceId},
-        mapping::DefaultMapping,
+        mapping::{self, DefaultMapping},
         timestamp::Timestamp,
     },
     engine::{MappingView, NewMapping},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, value::RawValue};
 
-/// The contract says `workspace_id` and `connection_id` here, as in catalogs.
-#[derive(Serialize)]
-struct MappingJson {
+// The contract says `workspace_id` and `connection_id` here, as in catalogs.
+/// One version of a connection's mapping.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Mapping")]
+pub(super) struct MappingJson {
     id: MappingVersionId,
+    /// The same in all versions.
     mapping_id: MappingId,
     version: u64,
     workspace_id: WorkspaceId,
     connection_id: ConnectionId,
     integration_type: String,
     name: String,
+    #[schemars(with = "mapping::Schema")]
     schema: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     catalog_version: Option<String>,
@@ -41,8 +46,10 @@ struct MappingJson {
     updated_at: Timestamp,
 }
 
-#[derive(Serialize)]
-struct ViewJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DefaultMapping")]
+pub(super) struct ViewJson {
+    #[schemars(extend("enum" = ["stored", "generated"]))]
     status: &'static str,
     mapping: MappingJson,
 }
@@ -72,12 +79,22 @@ fn shown(MappingView { mapping, is_stored }: MappingView) -> Result<Response, Ap
     Ok(respond(StatusCode::OK, &ViewJson { status, mapping }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MappingInput")]
+#[schemars(extend("examples" = [{ "schema": { "schema_version": 1, "fields": [{ "dest": "email", "source": { "type": "path", "value": "email" } }] } }]))]
 pub(super) struct SaveForm {
+    #[schemars(with = "mapping::Schema")]
     schema: Box<RawValue>,
+    /// The connection's, where it is said.
+    #[schemars(with = "Option<uuid::Uuid>")]
     workspace_id: Option<String>,
+    /// The mapping's, where it is said.
+    #[schemars(with = "Option<uuid::Uuid>")]
     mapping_id: Option<String>,
+    /// 409 unless this is the version that is stored.
+    #[schemars(with = "Option<std::num::NonZeroU64>")]
     expected_version: Option<Number>,
+    #[schemars(length(min = 1, max = 64))]
     name: Option<String>,
 }
 

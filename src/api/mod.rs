@@ -19,9 +19,11 @@ mod keys;
 mod mappings;
 mod names;
 mod oauth;
+pub mod openapi;
 mod ops;
 mod organization;
 mod page;
+mod replays;
 mod rules;
 mod search;
 mod sessions;
@@ -145,6 +147,14 @@ fn routes() -> Router<App> {
             "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",
             ask(Payload, Events, get(history::response_details)),
         )
+        .route("/replays", each([
+            ask(Read,     Workspaces,   get(replays::list)),
+            ask(Write,    Workspaces,   post(replays::create)),
+        ]))
+        .route("/replays/{replay}", each([
+            ask(Read,     Workspaces,   get(replays::get)),
+            ask(Write,    Workspaces,   patch(replays::patch)),
+        ]))
         .route("/usage",                      ask(Read, Workspaces, get(usage::list)))
         .route("/workspaces/{workspace}/usage", ask(Read, Workspaces, get(usage::list_of_workspace)))
         .route("/plan",                       ask(Read, Organization, get(usage::plan)))
@@ -173,6 +183,7 @@ fn routes() -> Router<App> {
         .route("/metrics", get(ops::metrics))
         .route("/oauth/start", get(oauth::start))
         .route("/oauth/callback", get(oauth::callback))
+        .route("/openapi.json", get(openapi::serve))
         .route("/mcp", post(mcp::answer))
         .fallback(async || ApiError::not_found("route"))
         .method_not_allowed_fallback(async || method_not_allowed())

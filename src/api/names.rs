@@ -23,10 +23,13 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::Response,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize)]
-struct NameJson {
+/// An event type or a resource.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Name")]
+pub(super) struct NameJson {
     id: NameId,
     key: String,
     label: String,
@@ -45,9 +48,12 @@ impl From<Name> for NameJson {
 }
 
 /// What is absent stays; a description of null goes.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NameInput")]
 pub(super) struct Form {
+    #[schemars(length(min = 1, max = 255))]
     label: Option<String>,
+    #[schemars(length(max = 1024))]
     #[serde(default, deserialize_with = "present")]
     description: Option<Option<String>>,
     active: Option<bool>,

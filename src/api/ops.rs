@@ -6,11 +6,20 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::sync::atomic::Ordering;
+
+/// Ready, or alive.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Health")]
+pub(super) struct StatusJson {
+    status: &'static str,
+}
 
 /// The process answers.
 pub(super) async fn healthz() -> Response {
-    respond(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
+    respond(StatusCode::OK, &StatusJson { status: "ok" })
 }
 
 /// Events are accepted; otherwise 503 says why not.
@@ -19,7 +28,7 @@ pub(super) async fn readyz(State(app): State<App>) -> Result<Response, ApiError>
         return Err(actors::engine::Unavailable::Closing.into());
     }
     app.engine.availability()?;
-    Ok(respond(StatusCode::OK, &serde_json::json!({ "status": "ready" })))
+    Ok(respond(StatusCode::OK, &StatusJson { status: "ready" }))
 }
 
 /// For Prometheus. Counts of the whole process; no label names a tenant.

@@ -9,10 +9,11 @@ use super::{
 use crate::auth::Caller;
 use actors::domain::{ids::OrganizationId, timestamp::Timestamp, workspace::Organization};
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize)]
-struct OrganizationJson {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct OrganizationJson {
     id: OrganizationId,
     name: String,
     created_at: Timestamp,
@@ -25,8 +26,10 @@ impl From<Organization> for OrganizationJson {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "OrganizationInput")]
 pub(super) struct Form {
+    #[schemars(length(min = 1, max = 128), regex(pattern = form::CONNECTION_NAME_PATTERN))]
     name: String,
 }
 

@@ -11,6 +11,7 @@ use actors::{
 };
 use axum::{extract::FromRequestParts, http::request::Parts};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::{borrow::Cow, convert::Infallible};
@@ -42,6 +43,7 @@ pub enum List {
     Invitations,
     Audit,
     Usage,
+    Replays,
 }
 
 /// The query string. What nobody asks for is ignored; of a name that comes twice the first counts.
@@ -155,11 +157,14 @@ fn open_cursor<const N: usize>(list: List, place: &[u8], text: &str) -> Option<[
     (*version == CURSOR_VERSION && sealed == seal(list, place)).then(|| id.try_into().ok()).flatten()
 }
 
-/// The list envelope.
-#[derive(Debug, Serialize)]
+/// A page of a list.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub struct Envelope<T> {
+    /// Records in this page.
     count: usize,
     limit: usize,
+    /// To be sent as `cursor` for the next page; null on the last.
     next_cursor: Option<String>,
     records: Vec<T>,
 }

@@ -5,6 +5,7 @@ use super::{
     error::ApiError,
     form::{self, Fields},
     json::{Json, present, respond},
+    openapi::schema::{Conditions, RuleMetadata},
     page::{self, CONFIGURED, Envelope, List, Query},
 };
 use crate::auth::Caller;
@@ -17,12 +18,13 @@ use actors::{
     engine::{NewRule, RuleFilter, RulePatch, Scope},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// Members of a rule's metadata that the contract knows; a client fails to read them if they are not text.
-const METADATA_TEXTS: [&str; 14] = [
+pub(super) const METADATA_TEXTS: [&str; 14] = [
     "action",
     "id",
     "name",
@@ -39,8 +41,8 @@ const METADATA_TEXTS: [&str; 14] = [
     "event_name_override",
 ];
 
-#[derive(Serialize)]
-struct RuleJson {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RuleJson {
     id: RuleId,
     connection: ConnectionId,
     workspace: WorkspaceId,
@@ -51,8 +53,10 @@ struct RuleJson {
     resource: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_id: Option<String>,
+    #[schemars(with = "RuleMetadata")]
     metadata: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Conditions>")]
     conditions: Option<Value>,
     active: bool,
     hidden: bool,
@@ -82,32 +86,69 @@ impl From<Rule> for RuleJson {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NewRule")]
+#[schemars(extend("examples" = [{ "workspace": "018f3c5e-7b1a-7c3e-9d2b-0a1b2c3d4e5f", "connection": "018f3c5e-7b1a-7c3e-9d2b-0a1b2c3d4e60", "event": "order.*", "metadata": { "action": "send_webhook" }, "conditions": { "path": "total", "op": "gte", "value": 100 } }]))]
 pub(super) struct NewForm {
+    #[schemars(with = "Uuid")]
     workspace: String,
+    #[schemars(with = "Uuid")]
     connection: String,
+    /// An event's name, or a pattern such as `invoice.*`.
+    #[schemars(length(min = 1, max = 255))]
     event: String,
+    #[schemars(length(min = 1, max = 255))]
     resource: Option<String>,
+    #[schemars(length(min = 1, max = 64), regex(pattern = form::RESOURCE_ID_PATTERN))]
     resource_id: Option<String>,
+    #[schemars(with = "RuleMetadata")]
     metadata: Map<String, Value>,
+    #[schemars(with = "Option<Conditions>")]
     conditions: Option<Value>,
+    /// True where nothing is said.
     active: Option<bool>,
     hidden: Option<bool>,
 }
 
-/// `PATCH`, our extension: what is absent stays, what is null goes.
-#[derive(Default, Deserialize)]
+/// What is absent stays, what is null goes.
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "RulePatch")]
 pub(super) struct PatchForm {
+    #[schemars(length(min = 1, max = 255))]
     event: Option<String>,
+    #[schemars(length(min = 1, max = 255))]
     #[serde(default, deserialize_with = "present")]
     resource: Option<Option<String>>,
+    #[schemars(length(min = 1, max = 64), regex(pattern = form::RESOURCE_ID_PATTERN))]
     #[serde(default, deserialize_with = "present")]
     resource_id: Option<Option<String>>,
+    #[schemars(with = "Option<RuleMetadata>")]
     metadata: Option<Map<String, Value>>,
+    #[schemars(with = "Option<Conditions>")]
     #[serde(default, deserialize_with = "present")]
     conditions: Option<Option<Value>>,
     active: Option<bool>,
     hidden: Option<bool>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreatedRule")]
+pub(super) struct Created {
+    rule: RuleJson,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeletedRule")]
+pub(super) struct Deleted {
+    id: RuleId,
+    connection: ConnectionId,
+    #[serde(rename = "type")]
+    kind: String,
+    event: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_id: Option<String>,
 }
 
 /// What is there must be of its form; what is absent is not asked for.
@@ -194,10 +235,6 @@ pub(super) async fn create(
     };
     let scope = caller.workspace(&app, workspace).await?;
     let rule = caller.engine(&app).create_rule(scope, new).await?.into();
-    #[derive(Serialize)]
-    struct Created {
-        rule: RuleJson,
-    }
     Ok(respond(StatusCode::CREATED, &Created { rule }))
 }
 
@@ -269,18 +306,6 @@ pub(super) async fn delete(
 ) -> Result<Response, ApiError> {
     let Rule { id, workspace_id, .. } = found(&app, &caller, id).await?;
     let rule = caller.engine(&app).delete_rule(Scope::Workspace(workspace_id), id).await?;
-    #[derive(Serialize)]
-    struct Deleted {
-        id: RuleId,
-        connection: ConnectionId,
-        #[serde(rename = "type")]
-        kind: String,
-        event: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        resource: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        resource_id: Option<String>,
-    }
     let Rule { id, connection_id, kind, event, resource, resource_id, .. } = rule;
     let deleted = Deleted { id, connection: connection_id, kind, event, resource, resource_id };
     Ok(respond(StatusCode::OK, &deleted))

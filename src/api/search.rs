@@ -9,7 +9,8 @@
 //! | `connection`, `outcome` | has a delivery there; one whose last attempt ended so | all deliveries of each such event |
 //! | `payload.PATH` | says so there, as text, number or boolean | reading and parsing each such event's payload |
 //!
-//! All but the first row are ours. `rule`, `connection` and `outcome` must hold for one delivery. A page stops at
+//! All but the first row are ours. `rule`, `connection` and `outcome` must hold for one delivery, of those that stand for a rule: what
+//! was replayed since does not. A page stops at
 //! some thousand look-ups, or 10,000 payloads, or two seconds, whatever is met first: it may hold fewer than
 //! `limit`, even none, and still have a `next_cursor`. In the list of an organization no index but time helps.
 
@@ -39,6 +40,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{convert::Infallible, sync::atomic::Ordering};
 use uuid::Uuid;
@@ -177,8 +179,9 @@ impl Export {
     }
 }
 
-#[derive(Serialize)]
-struct Ended<'e> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExportEnd")]
+pub(super) struct Ended<'e> {
     message: &'e str,
 }
 

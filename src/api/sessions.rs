@@ -21,6 +21,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::Response,
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, ops::RangeInclusive};
 use url::{Host, Url};
@@ -34,20 +35,36 @@ const SCOPES_MAX: usize = 20;
 /// A name in DNS is no longer; with scheme and port.
 const ORIGIN_BYTES_MAX: usize = 253 + 16;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NewSession")]
+#[schemars(extend("examples" = [{ "workspace_id": "018f3c5e-7b1a-7c3e-9d2b-0a1b2c3d4e5f", "role": "admin", "allowed_origins": ["https://app.example.com"] }]))]
 pub(super) struct Form {
+    #[schemars(with = "uuid::Uuid")]
     workspace_id: String,
+    #[schemars(with = "Option<Role>")]
     role: Option<String>,
+    /// `resource` needs `resource` and `resource_id`; the others must not have them.
+    #[schemars(extend("enum" = ["workspace", "resource", "dashboard", null]))]
     session_type: Option<String>,
+    /// Your own name for the user.
+    #[schemars(length(min = 1, max = 255))]
     external_user_id: Option<String>,
+    #[schemars(range(min = 300, max = 3_600))]
     ttl_seconds: Option<i64>,
+    #[schemars(range(min = 15, max = 60))]
     launch_ttl_seconds: Option<i64>,
+    #[schemars(with = "Option<LaunchPage>")]
     launch_page: Option<String>,
-    /// What `launch_page` was before: `/workspace/<page>`.
+    /// What `launch_page` was before: `/workspace/` and the page.
     launch_path: Option<String>,
+    #[schemars(length(min = 1, max = 255))]
     resource: Option<String>,
+    #[schemars(length(min = 1, max = 255))]
     resource_id: Option<String>,
+    /// Origins of the pages that may embed it; none: any.
+    #[schemars(length(max = ORIGINS_MAX))]
     allowed_origins: Option<Vec<String>>,
+    #[schemars(with = "Option<Vec<SessionScope>>", length(max = SCOPES_MAX))]
     scopes: Option<Vec<String>>,
 }
 
@@ -225,11 +242,13 @@ fn is_origin(text: &str, allow_http: bool) -> bool {
 }
 
 /// What every answer about a session has.
-#[derive(Serialize)]
-struct SessionJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SessionBase")]
+pub(super) struct SessionJson {
     session_id: String,
     workspace_id: WorkspaceId,
     role: Role,
+    #[schemars(extend("enum" = ["workspace", "resource", "dashboard"]))]
     session_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<String>,
@@ -258,9 +277,11 @@ impl From<&Session> for SessionJson {
 }
 
 /// With a token: what minting and refreshing answer.
-#[derive(Serialize)]
-struct TokenJson<'t> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SessionToken")]
+pub(super) struct TokenJson<'t> {
     access_token: &'t str,
+    /// Seconds.
     expires_in: u64,
     #[serde(flatten)]
     session: SessionJson,
@@ -273,6 +294,44 @@ impl<'t> TokenJson<'t> {
     }
 }
 
+/// A session with its token and its first page.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MintedSession")]
+pub(super) struct MintedJson<'t> {
+    #[serde(flatten)]
+    token: TokenJson<'t>,
+    launch_token: &'t str,
+    launch_expires_at: Timestamp,
+    /// Opens the first page, once.
+    launch_url: String,
+}
+
+/// A session as it is listed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
+pub(super) struct ListedJson {
+    #[serde(flatten)]
+    session: SessionJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_user_id: Option<String>,
+    #[schemars(extend("enum" = ["active", "revoked"]))]
+    status: &'static str,
+    created_at: Timestamp,
+    /// Its token is too old; refreshing may make another.
+    is_expired: bool,
+}
+
+/// What sessions are listed by.
+pub(super) fn status(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["active", "revoked"] })
+}
+
+/// It is worth nothing from now on.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Revoked {
+    pub revoked: bool,
+}
+
 pub(super) async fn mint(
     State(app): State<App>,
     caller: Caller,
@@ -282,14 +341,6 @@ pub(super) async fn mint(
     caller.workspace(&app, new.workspace_id).await?;
     let minted = caller.engine(&app).create_session(caller.organization_id(), new).await?;
     let Minted { session, access_token, launch_token, launch_expires_at } = minted;
-    #[derive(Serialize)]
-    struct MintedJson<'t> {
-        #[serde(flatten)]
-        token: TokenJson<'t>,
-        launch_token: &'t str,
-        launch_expires_at: Timestamp,
-        launch_url: String,
-    }
     let (page, launch_token) = (page_name(session.launch_page), launch_token.expose());
     let public_url = app.public_url.get().map_or("", String::as_str);
     let shown = MintedJson {
@@ -316,16 +367,6 @@ pub(super) async fn list(State(app): State<App>, caller: Caller, query: Query) -
     let filter =
         SessionFilter { revoked, resource: query.text("resource"), resource_id: query.text("resource_id") };
     let page = app.engine.sessions(workspace, filter, after, limit).await?;
-    #[derive(Serialize)]
-    struct ListedJson {
-        #[serde(flatten)]
-        session: SessionJson,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        external_user_id: Option<String>,
-        status: &'static str,
-        created_at: Timestamp,
-        is_expired: bool,
-    }
     let now = app.clock.wall();
     let show = |session: Session| ListedJson {
         session: (&session).into(),
@@ -357,7 +398,7 @@ pub(super) async fn revoke(
     let found = found(&app, &caller, id).await?;
     let scope = actors::engine::Scope::Workspace(found.workspace_id);
     caller.engine(&app).revoke_session(scope, id).await?;
-    Ok(respond(StatusCode::OK, &serde_json::json!({ "revoked": true })))
+    Ok(respond(StatusCode::OK, &Revoked { revoked: true }))
 }
 
 /// The session of this id, if the caller may know of it.

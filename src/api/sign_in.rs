@@ -20,6 +20,7 @@ use actors::{
     engine::{EngineError, SignedIn},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) const PASSWORD: &str = "must be 12 to 256 characters";
@@ -32,10 +33,33 @@ pub(super) fn is_password(password: &Secret) -> bool {
 /// Bytes that a password may have at most, or an e-mail address.
 const TRIED_BYTES_MAX: usize = 4 * 256;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "SignIn")]
 pub(super) struct Form {
+    #[schemars(length(min = 1, max = TRIED_BYTES_MAX))]
     email: String,
+    #[schemars(length(min = 1, max = TRIED_BYTES_MAX))]
     password: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SignedIn")]
+pub(super) struct SignedInJson<'t> {
+    access_token: &'t str,
+    expires_at: Timestamp,
+    user: UserJson,
+}
+
+/// All sign-ins of the user are over.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SignedOut {
+    signed_out: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChangedPassword")]
+pub(super) struct Changed {
+    changed: bool,
 }
 
 pub(super) async fn sign_in(
@@ -53,12 +77,6 @@ pub(super) async fn sign_in(
     may_try(&app, &origin)?;
     match origin.engine(&app).sign_in(&email, password).await {
         Ok(SignedIn { user, token, expires_at }) => {
-            #[derive(Serialize)]
-            struct SignedInJson<'t> {
-                access_token: &'t str,
-                expires_at: Timestamp,
-                user: UserJson,
-            }
             let shown = SignedInJson { access_token: token.expose(), expires_at, user: user.into() };
             Ok(respond(StatusCode::OK, &shown))
         }
@@ -74,12 +92,15 @@ pub(super) async fn sign_in(
 pub(super) async fn sign_out(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
     let User { organization_id, id, .. } = caller.user()?;
     caller.engine(&app).sign_out(*organization_id, *id).await?;
-    Ok(respond(StatusCode::OK, &serde_json::json!({ "signed_out": true })))
+    Ok(respond(StatusCode::OK, &SignedOut { signed_out: true }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "PasswordChange")]
 pub(super) struct PasswordForm {
+    #[schemars(length(min = 1, max = TRIED_BYTES_MAX))]
     current_password: String,
+    #[schemars(length(min = 12, max = 256))]
     password: String,
 }
 
@@ -98,7 +119,7 @@ pub(super) async fn change_password(
         .check()?;
     may_try(&app, &caller.origin)?;
     match caller.engine(&app).change_password(*organization_id, *id, current, new).await {
-        Ok(()) => Ok(respond(StatusCode::OK, &serde_json::json!({ "changed": true }))),
+        Ok(()) => Ok(respond(StatusCode::OK, &Changed { changed: true })),
         Err(EngineError::NotProven) => {
             let err = ApiError::field("current_password", "is not the password you have");
             Err(caller.origin.refused(&app, err))

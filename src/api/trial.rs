@@ -10,6 +10,7 @@ use super::{
     error::ApiError,
     events::{self, AcceptedJson, ENVELOPE_BYTES_MAX},
     json::{self, Json},
+    openapi::schema::Conditions,
     rules,
 };
 use crate::{auth::Caller, http::read_body};
@@ -27,6 +28,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
@@ -88,6 +90,15 @@ impl Form<'_> {
     }
 }
 
+/// A test on its way.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SentTest")]
+pub(super) struct Tested<'e> {
+    event: AcceptedJson<'e>,
+    /// Where to read what became of it.
+    look_at: &'e str,
+}
+
 /// A test of one rule.
 pub(super) async fn one_rule(
     State(app): State<App>,
@@ -147,11 +158,6 @@ async fn answer(
             idempotency: None,
         };
         let event = caller.engine(app).test(Trial { request, rule: rule.map(|rule| rule.id) }).await?;
-        #[derive(Serialize)]
-        struct Tested<'e> {
-            event: AcceptedJson<'e>,
-            look_at: &'e str,
-        }
         let look_at = format!("/api/v1/events/{}", event.id);
         let shown = Tested { event: (&event).into(), look_at: &look_at };
         let mut response = json::respond(StatusCode::CREATED, &shown);
@@ -170,18 +176,25 @@ async fn rule_in(app: &App, caller: &Caller, workspace: WorkspaceId, id: Uuid) -
 }
 
 /// A rule that is not made yet. What else a rule has is ignored.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "RuleDraft")]
 pub(super) struct DraftForm {
+    #[schemars(length(min = 1, max = 255))]
     event: String,
+    #[schemars(length(min = 1, max = 255))]
     resource: Option<String>,
+    #[schemars(length(min = 1, max = 64), regex(pattern = super::form::RESOURCE_ID_PATTERN))]
     resource_id: Option<String>,
+    #[schemars(with = "Option<Conditions>")]
     conditions: Option<Value>,
     /// How many events to look at.
+    #[schemars(range(min = 1, max = PREVIEW_EVENTS_MAX))]
     last: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct PreviewJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Preview")]
+pub(super) struct PreviewJson {
     looked_at: usize,
     matched: usize,
     unmatched: usize,
@@ -190,14 +203,16 @@ struct PreviewJson {
     examples: ExamplesJson,
 }
 
-#[derive(Serialize)]
-struct ExamplesJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PreviewExamples")]
+pub(super) struct ExamplesJson {
     matched: Vec<ExampleJson>,
     unmatched: Vec<ExampleJson>,
 }
 
-#[derive(Serialize)]
-struct ExampleJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PreviewExample")]
+pub(super) struct ExampleJson {
     event_id: EventId,
     event: String,
     created_at: Timestamp,

@@ -18,17 +18,19 @@ use actors::{
     engine::{PlanView, Scope},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 
 /// A month of thirty workspaces is one page.
-const ROWS: Sizes = Sizes { default: 1_000, max: 1_000 };
+pub(super) const ROWS: Sizes = Sizes { default: 1_000, max: 1_000 };
 
 /// A date, as a parameter has it.
 const DATE: &str = "must be a date such as 2026-03-15";
 
-#[derive(Serialize)]
-struct UsageJson {
+/// What a workspace used on a day (UTC).
+#[derive(Serialize, JsonSchema)]
+pub(super) struct UsageJson {
     workspace: WorkspaceId,
     day: Day,
     events: u64,
@@ -110,12 +112,13 @@ fn row_of(bytes: [u8; 20]) -> (WorkspaceId, Day) {
     (WorkspaceId::from_bytes(workspace), Day(u32::from_be_bytes(day)))
 }
 
-#[derive(Serialize)]
-struct PlanJson {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PlanJson {
     /// Null: there is no plan, and no limit.
     name: Option<String>,
     limits: Limits,
     /// `accept` or `refuse`.
+    #[schemars(extend("enum" = ["accept", "refuse"]))]
     on_events_exceeded: &'static str,
     /// Days that finished events are kept at most; null: as long as the server keeps them.
     retention_days: Option<u32>,
@@ -125,8 +128,9 @@ struct PlanJson {
     month_ends_at: Timestamp,
 }
 
-#[derive(Serialize)]
-struct Limits {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PlanLimits")]
+pub(super) struct Limits {
     events_per_month: LimitJson,
     workspaces: LimitJson,
     connections: LimitJson,
@@ -134,8 +138,9 @@ struct Limits {
     members: LimitJson,
 }
 
-#[derive(Serialize)]
-struct LimitJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PlanLimit")]
+pub(super) struct LimitJson {
     /// Null: none.
     limit: Option<u64>,
     used: u64,

@@ -4,6 +4,7 @@ use super::{
     App, Ids,
     error::ApiError,
     form::{self, Fields},
+    invitations::Deleted,
     json::{Json, respond},
     page::{self, CONFIGURED, Envelope, List, Query},
 };
@@ -13,6 +14,7 @@ use actors::{
     engine::{Scope, UserPatch},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) const ROLE: &str = "must be member, admin or owner";
@@ -27,7 +29,7 @@ pub(super) fn role_named(name: &str) -> Option<Role> {
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct UserJson {
     id: UserId,
     email: String,
@@ -66,12 +68,21 @@ pub(super) async fn list(State(app): State<App>, caller: Caller, query: Query) -
     Ok(respond(StatusCode::OK, &envelope))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "UserPatch")]
 pub(super) struct PatchForm {
+    #[schemars(length(min = 1, max = 255))]
     name: Option<String>,
+    #[schemars(with = "Option<Role>")]
     role: Option<String>,
     payloads: Option<bool>,
     disabled: Option<bool>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChangedUser")]
+pub(super) struct Changed {
+    user: UserJson,
 }
 
 pub(super) async fn patch(
@@ -92,10 +103,6 @@ pub(super) async fn patch(
     let PatchForm { name, payloads, disabled, .. } = form;
     let patch = UserPatch { name, role, payloads, disabled };
     let user = caller.engine(&app).update_user(user.organization_id, user.id, patch).await?;
-    #[derive(Serialize)]
-    struct Changed {
-        user: UserJson,
-    }
     Ok(respond(StatusCode::OK, &Changed { user: user.into() }))
 }
 
@@ -106,7 +113,7 @@ pub(super) async fn delete(
 ) -> Result<Response, ApiError> {
     let user = known(&app, &caller, UserId::from_uuid(id)).await?;
     caller.engine(&app).delete_user(user.organization_id, user.id).await?;
-    Ok(respond(StatusCode::OK, &serde_json::json!({ "deleted": true })))
+    Ok(respond(StatusCode::OK, &Deleted { deleted: true }))
 }
 
 /// A user of the caller's organization, if the caller may do as much as they.

@@ -13,10 +13,11 @@ use actors::{
     engine::Scope,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize)]
-struct WorkspaceJson {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct WorkspaceJson {
     id: WorkspaceId,
     name: String,
     description: Option<String>,
@@ -26,11 +27,13 @@ struct WorkspaceJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     routing_paused_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Only where one workspace is read.
     publishable_key: Option<KeyJson>,
 }
 
-#[derive(Serialize)]
-struct KeyJson {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WorkspaceKey")]
+pub(super) struct KeyJson {
     public_key: String,
     name: String,
 }
@@ -43,9 +46,14 @@ impl WorkspaceJson {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "WorkspaceInput")]
+#[schemars(extend("examples" = [{ "name": "My shop", "description": "Orders and customers" }]))]
 pub(super) struct Form {
+    #[schemars(length(min = 3, max = 50), regex(pattern = "^[a-zA-Z0-9 _-]+$"))]
     name: String,
+    /// Null takes it away; absent, it stays.
+    #[schemars(length(max = 1024))]
     #[serde(default, deserialize_with = "present")]
     description: Option<Option<String>>,
 }
@@ -62,6 +70,12 @@ impl Form {
             )
             .check()
     }
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreatedWorkspace")]
+pub(super) struct Created {
+    workspace: WorkspaceJson,
 }
 
 pub(super) async fn list(State(app): State<App>, caller: Caller, query: Query) -> Result<Response, ApiError> {
@@ -84,10 +98,6 @@ pub(super) async fn create(
     let description = form.description.flatten();
     let (workspace, _) =
         caller.engine(&app).create_workspace(caller.organization_id(), form.name, description).await?;
-    #[derive(Serialize)]
-    struct Created {
-        workspace: WorkspaceJson,
-    }
     Ok(respond(StatusCode::CREATED, &Created { workspace: WorkspaceJson::of(&app, workspace) }))
 }
 

@@ -58,6 +58,8 @@ pub struct Flag {
 pub enum Kind {
     Text,
     Number,
+    /// With a fraction, if need be.
+    Decimal,
     /// `true` or `false`.
     Boolean,
     /// Nothing: it is true by being there.
@@ -117,6 +119,21 @@ const FIND: &[Flag] = &[
     flag("payload", Pairs, To::Query("payload."), "Only whose payload says so, as user.email=ada@example.com"),
 ];
 #[rustfmt::skip]
+const REPLAY: &[Flag] = &[
+    body("filter",       Json,                                    "Which deliveries; or by the flags for each of its members"),
+    flag("from",         Text,   To::Body("filter.from"),         "Only events accepted then or later"),
+    flag("to",           Text,   To::Body("filter.to"),           "Only events accepted before then"),
+    flag("event_id",     Text,   To::Body("filter.event_id"),     "Only this event"),
+    flag("event",        Text,   To::Body("filter.event"),        "Only events of this name"),
+    flag("connection",   Text,   To::Body("filter.connection"),   "Only deliveries to this connection"),
+    flag("rule",         Text,   To::Body("filter.rule"),         "Only deliveries of this rule"),
+    flag("status",       Text,   To::Body("filter.status"),       "Only deliveries that are completed, failed or canceled"),
+    flag("outcome_code", Text,   To::Body("filter.outcome_code"), "Only deliveries that ended so, as timeout"),
+    flag("dry_run",      Switch, To::Body("dry_run"),             "Only count them"),
+    body("as_of",        Text,                                    "By the rules of `then` or `now` [default: then]"),
+    body("rate_per_second", Decimal,                              "Deliveries a second"),
+];
+#[rustfmt::skip]
 const WORKSPACE: &[Flag] = &[
     body("name",          Text,    "3 to 50 letters, digits, spaces, _ or -"),
     body("description",   Text,    "What it is for"),
@@ -171,6 +188,12 @@ const SESSION: &[Flag] = &[
     body("scopes",        Texts,   "What else its user may do: events.payload:read"),
 ];
 
+#[rustfmt::skip]
+const DAYS: &[Flag] = &[
+    query("from",         Text,    "The first day, as 2026-03-01 [default: the first of the month]"),
+    query("to",           Text,    "The last day [default: today]"),
+];
+
 const WORKSPACES: &[&str] = &["id", "name", "description", "created_at"];
 const CONNECTIONS: &[&str] = &["id", "type", "name", "workspace", "active", "paused", "inactive_reason"];
 const RULES: &[&str] = &["id", "event", "resource", "resource_id", "connection", "metadata.action", "active"];
@@ -197,6 +220,8 @@ pub const INSIDE: &[(&str, &[&str])] = &[
 ];
 const USERS: &[&str] = &["id", "email", "name", "role", "payloads", "disabled", "last_sign_in_at"];
 const INVITATIONS: &[&str] = &["id", "email", "role", "created_by", "expires_at"];
+const REPLAYS: &[&str] = &["id", "state", "matched", "queued", "completed", "failed", "created_at"];
+const USAGE: &[&str] = &["workspace", "day", "events", "deliveries", "attempts", "delivered"];
 const AUDIT: &[&str] = &[
     "created_at",
     "actor.type",
@@ -227,6 +252,7 @@ pub const NOUNS: &[(&str, &str)] = &[
     ("connection",  "Connections: a customer's accounts at the services events go to"),
     ("rule",        "Rules: which events go to which connection, to do what"),
     ("event",       "Events, and what became of them"),
+    ("replay",      "Past deliveries, done again"),
     ("event-type",  "The event names a workspace knows"),
     ("resource",    "The resources a workspace knows"),
     ("integration", "The services that can be connected"),
@@ -236,6 +262,8 @@ pub const NOUNS: &[(&str, &str)] = &[
     ("user",        "People who may sign in"),
     ("invitation",  "Invitations of people who have not signed in yet"),
     ("audit",       "Who changed what, newest first"),
+    ("usage",       "What was used, by workspace and day"),
+    ("plan",        "What the plan allows, and how much of it is used"),
 ];
 
 #[rustfmt::skip]
@@ -326,6 +354,14 @@ pub const ACTIONS: &[Action] = &[
     row("invitation",  "create",      Post,   "/invitations",                               "Invite somebody; the link is shown once",
         &[&[body("email", Text, "Their e-mail address"), body("role", Text, "What they will be: member, admin or owner")]], &[]),
     row("invitation",  "delete",      Delete, "/invitations/{invitation}",                  "Take one back", &[], &[]),
+    row("replay",      "list",        List,   "/replays",                                   "List a workspace's", &[&[flag("workspace", Text, To::Query("workspace_id"), "The workspace")]], REPLAYS),
+    row("replay",      "get",         Get,    "/replays/{replay}",                          "Show how far one is", &[], &[]),
+    row("replay",      "create",      Post,   "/replays",                                   "Do past deliveries again, or count them first", &[IN_WORKSPACE, REPLAY], &[]),
+    row("replay",      "update",      Patch,  "/replays/{replay}",                          "Pause, resume or cancel one, or change its rate",
+        &[&[body("state", Text, "running, paused or canceled"), body("rate_per_second", Decimal, "Deliveries a second")]], &[]),
+
+    row("usage",       "",            List,   "[/workspaces/{workspace}]/usage",            "List what was used, by workspace and day", &[DAYS], USAGE),
+    row("plan",        "",            Get,    "/plan",                                      "Show what the plan allows, and how much of it is used", &[], &[]),
     row("audit",       "",            List,   "/audit",                                     "List who changed what, newest first",
         &[&[query("workspace", Text, "Only in this workspace"), query("actor", Text, "Only by them, by their id"),
             query("action", Text, "Only this action"), query("subject", Text, "Only of this, by its id"),

@@ -131,6 +131,9 @@ fn argument(flag: &'static Flag) -> Arg {
         Kind::Number => {
             arg.value_name("N").value_parser(clap::value_parser!(i64)).allow_negative_numbers(true)
         }
+        Kind::Decimal => {
+            arg.value_name("N").value_parser(clap::value_parser!(f64)).allow_negative_numbers(true)
+        }
         Kind::Boolean => arg.value_name("true|false").value_parser(clap::value_parser!(bool)),
         Kind::Switch => arg.action(ArgAction::SetTrue),
         Kind::Texts => arg.value_name("TEXT,…").value_delimiter(',').action(ArgAction::Append),
@@ -295,6 +298,7 @@ fn value(flag: &Flag, matches: &ArgMatches) -> Result<Option<Value>, Error> {
     Ok(match flag.kind {
         Kind::Text => text().map(|text| text.as_str().into()),
         Kind::Number => matches.get_one::<i64>(&id).map(|number| (*number).into()),
+        Kind::Decimal => matches.get_one::<f64>(&id).map(|number| (*number).into()),
         Kind::Boolean => matches.get_one::<bool>(&id).map(|is| (*is).into()),
         Kind::Switch => matches.get_flag(&id).then_some(true.into()),
         Kind::Texts => matches.get_many::<String>(&id).map(|texts| texts.cloned().collect::<Vec<_>>().into()),

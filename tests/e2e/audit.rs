@@ -65,6 +65,15 @@ async fn every_change_leaves_its_line() {
     let rule = weft.rule("a.b", &connection).await;
     let event = weft.send_event("a.b", json!({ "n": 1 })).await;
     weft.event_as(&event, "failed").await;
+    // The second of these waits for minutes.
+    weft.rule("r.r", &connection).await;
+    for n in 0..2 {
+        let event = weft.send_event("r.r", json!({ "n": n })).await;
+        weft.event_as(&event, "failed").await;
+    }
+    let slow = json!({ "workspace": workspace, "filter": { "event": "r.r" }, "rate_per_second": 0.01 });
+    let replay = weft.post("/replays", slow).await.answered(201, "a replay");
+    let replay = text(&replay["replay"]["id"]);
     let parked = weft.webhook(&receiver.url("/")).await;
     weft.post(&format!("/connections/{parked}/pause"), json!({})).await.answered(200, "paused");
     let waiting_rule = weft.rule("w.w", &parked).await;
@@ -101,6 +110,8 @@ async fn every_change_leaves_its_line() {
         asked("PATCH",  "/connections/{connection}",                   &connection,   json!({ "name": "Patched" }),                     "connection.updated", &["name"]),
         asked("POST",   "/connections/{connection}/pause",             &connection,   none.clone(),                                     "connection.updated", &["paused"]),
         asked("POST",   "/connections/{connection}/resume",            &connection,   none.clone(),                                     "connection.updated", &["paused"]),
+        asked("POST",   "/replays",                                    "",            json!({ "workspace": workspace, "filter": { "event": "none" } }), "replay.created", &[]),
+        asked("PATCH",  "/replays/{replay}",                           &replay,       json!({ "rate_per_second": 0.02 }),               "replay.updated",     &["rate_per_second"]),
         asked("PUT",    "/connections/{connection}/mappings/default",  &connection,   mapping,                                          "mapping.saved",      &["schema"]),
         asked("POST",   "/rules",                                      "",            json!({ "workspace": workspace, "connection": connection, "event": "n.n", "metadata": action }), "rule.created", &[]),
         asked("PATCH",  "/rules/{rule}",                               &rule,         json!({ "active": false }),                       "rule.updated",       &["active"]),

@@ -45,7 +45,7 @@ const PAYLOAD: Of = Some(('e', 'p'));
 /// Every route there is, whom it answers, and what it asks of a session. A new one fails
 /// [`the_list_is_complete`] until it is here, and so is asked by strangers and by every kind of session.
 #[rustfmt::skip]
-pub const ROUTES: [(&str, &str, For, Of); 77] = [
+pub const ROUTES: [(&str, &str, For, Of); 82] = [
     ("GET",      "/workspaces",                                                       Machine,  NONE),
     ("POST",     "/workspaces",                                                       Machine,  NONE),
     ("GET",      "/workspaces/{workspace}",                                           Machine,  NONE),
@@ -94,6 +94,10 @@ pub const ROUTES: [(&str, &str, For, Of); 77] = [
     ("GET",      "/events/{event}/rules/{rule}/attempts",                             Machine,  EVENTS_READ),
     ("GET",      "/events/{event}/rules/{rule}/attempts/{attempt}",                   Machine,  EVENTS_READ),
     ("GET",      "/events/{event}/rules/{rule}/attempts/{attempt}/response-details",  Machine,  PAYLOAD),
+    ("GET",      "/replays",                                                          Machine,  NONE),
+    ("POST",     "/replays",                                                          Machine,  NONE),
+    ("GET",      "/replays/{replay}",                                                 Machine,  NONE),
+    ("PATCH",    "/replays/{replay}",                                                 Machine,  NONE),
     ("GET",      "/sessions",                                                         Machine,  NONE),
     ("POST",     "/sessions",                                                         Machine,  NONE),
     ("DELETE",   "/sessions/{session}",                                               Machine,  NONE),
@@ -122,57 +126,63 @@ pub const ROUTES: [(&str, &str, For, Of); 77] = [
     ("GET",      "/metrics",                                                          Anybody,  NONE),
     ("GET",      "/oauth/start",                                                      Anybody,  NONE),
     ("GET",      "/oauth/callback",                                                   Anybody,  NONE),
+    ("GET",      "/openapi.json",                                                     Anybody,  NONE),
     ("POST",     "/mcp",                                                              Machine,  NONE),
 ];
 
 /// The table of routes as the server's source has it.
 const SOURCE: &str = include_str!("../../src/api/mod.rs");
 
-#[test]
-fn the_list_is_complete() {
+/// The table of routes as the server's source has it: method, path, and the permission that is asked for.
+pub fn table() -> Vec<(String, String, Option<String>)> {
     let table = SOURCE.split("fn routes()").nth(1).expect("the table").split("\n}").next().expect("its end");
-    let mut found = BTreeSet::new();
+    for other in [".nest(", ".merge(", ".route_service(", ".fallback_service("] {
+        let expected = usize::from(other == ".nest(");
+        let found = table.matches(other).count();
+        assert_eq!(found, expected, "{other} brings routes that this test does not see");
+    }
+    let mut found = Vec::new();
     for route in table.split(".route(").skip(1) {
         let path = route.split('"').nth(1).expect("a path");
-        let open = [
-            "/events/bulk",
-            "/invitations/accept",
-            "/sign-in",
-            "/healthz",
-            "/readyz",
-            "/metrics",
-            "/mcp",
-            "/oauth/start",
-            "/oauth/callback",
-        ];
-        let asks_itself = open.contains(&path);
-        assert!(asks_itself || route.contains("ask("), "{path} asks nothing of its caller");
         for method in ["get", "post", "put", "patch", "delete", "options", "head", "any", "on"] {
             let call = format!("{method}(");
             let is_call = |at: usize| !route[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-            if route.match_indices(&call).any(|(at, _)| is_call(at)) {
-                found.insert((method.to_uppercase(), path.to_owned()));
-            }
+            let Some((at, _)) = route.match_indices(&call).find(|(at, _)| is_call(*at)) else { continue };
+            // The `ask(` it is in, if it is in one: all that was opened since is not closed.
+            let asked = route[..at].rfind("ask(").map(|from| &route[from..at]);
+            let depth = |text: &str| text.matches('(').count() as i64 - text.matches(')').count() as i64;
+            let asked = asked.filter(|text| depth(text) > 0);
+            let permission =
+                asked.map(|text| text["ask(".len()..].split(',').next().unwrap_or_default().trim());
+            found.push((method.to_uppercase(), path.to_owned(), permission.map(str::to_owned)));
         }
     }
+    found
+}
+
+#[test]
+fn the_list_is_complete() {
+    let found = table();
+    for (method, path, asks) in &found {
+        let whom = ROUTES
+            .iter()
+            .find(|(of, at, ..)| (of, at) == (&&**method, &&**path))
+            .map(|(_, _, whom, _)| *whom);
+        // What a tool of /mcp may is asked where the tool's own route is.
+        let asks_itself = whom.is_some_and(|whom| whom == Sender || whom.is_open()) || path == "/mcp";
+        assert!(asks.is_some() || asks_itself, "{method} {path} asks nothing of its caller");
+    }
+    let found: BTreeSet<_> = found.into_iter().map(|(method, path, _)| (method, path)).collect();
     let listed: BTreeSet<_> =
         ROUTES.iter().map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned())).collect();
     assert_eq!(found, listed, "ROUTES and src/api/mod.rs are not the same");
-    for other in [".nest(", ".merge(", ".route_service(", ".fallback_service("] {
-        let expected = usize::from(other == ".nest(");
-        assert_eq!(
-            table.matches(other).count(),
-            expected,
-            "{other} brings routes that this test does not see"
-        );
-    }
 }
 
 /// An organization with one of everything, and its ids by their names in paths.
 pub struct World {
     pub weft: Weft,
     pub ids: BTreeMap<&'static str, String>,
-    _receiver: Receiver,
+    receiver: Receiver,
 }
 
 impl World {
@@ -186,9 +196,15 @@ impl World {
         let minted = weft.post("/sessions", json!({ "workspace_id": weft.workspace })).await;
         let session = text(&minted.answered(200, "a session")["session_id"]);
         let made = weft.post("/keys", json!({ "name": "second" })).await.answered(201, "a key");
+        // Of nothing, so that nothing comes of it.
+        let filter = json!({ "event": "nobody sends this" });
+        let replay = weft.post("/replays", json!({ "workspace": weft.workspace, "filter": filter })).await;
+        let replay = text(&replay.answered(201, "a replay")["replay"]["id"]);
+        weft.replay_over(&replay).await;
         let user = weft.user("owner").await;
         let invitation = weft.invite("somebody@example.com", "member").await;
         let ids = BTreeMap::from([
+            ("replay", replay),
             ("user", user.id),
             ("invitation", text(&invitation["invitation"]["id"])),
             ("session", session),
@@ -200,7 +216,12 @@ impl World {
             ("attempt", attempt),
             ("key", "stolen".to_owned()),
         ]);
-        Self { weft, ids, _receiver: receiver }
+        Self { weft, ids, receiver }
+    }
+
+    /// Where something receives.
+    pub fn url(&self) -> String {
+        self.receiver.url("/")
     }
 
     /// A path with these ids in it.
@@ -209,13 +230,15 @@ impl World {
             || template.starts_with("/readyz")
             || template.starts_with("/metrics")
             || template.starts_with("/oauth")
+            || template == "/openapi.json"
             || template.starts_with("/mcp")
         {
             ""
         } else {
             "/api/v1"
         };
-        let query = if template == "/sessions" { "?workspace_id={workspace}" } else { "" };
+        let query =
+            if ["/sessions", "/replays"].contains(&template) { "?workspace_id={workspace}" } else { "" };
         ids.iter().fold(format!("{below}{template}{query}"), |path, (name, id)| {
             path.replace(&format!("{{{name}}}"), id)
         })
@@ -245,6 +268,8 @@ impl World {
             ("POST", "/rules") => {
                 json!({ "workspace": workspace, "connection": connection, "event": "*", "metadata": { "action": "send_webhook" } })
             }
+            ("POST", "/replays") => json!({ "workspace": workspace, "filter": {} }),
+            ("PATCH", "/replays/{replay}") => json!({ "rate_per_second": 1 }),
             ("POST", "/sessions") => json!({ "workspace_id": workspace }),
             ("POST", "/keys") | ("PUT", "/organization") => json!({ "name": "Stolen" }),
             ("PATCH", "/users/{user}") => json!({ "role": "owner" }),
@@ -420,7 +445,7 @@ async fn another_organization_finds_nothing_and_changes_nothing() {
                 ("GET", "/usage") => {
                     assert_eq!((foreign.status, &foreign.body["records"]), (200, &json!([])), "{why}");
                 }
-                ("GET", "/sessions") => foreign.refused(404, "workspace not found", &why),
+                ("GET", "/sessions" | "/replays") => foreign.refused(404, "workspace not found", &why),
                 // The same for everybody: what this server can connect to.
                 ("GET", "/integrations") => assert_eq!(foreign.status, 200, "{why}"),
                 ("GET", _) => {

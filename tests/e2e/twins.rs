@@ -210,8 +210,30 @@ async fn every_action_does_on_the_command_line_what_it_does_over_http() {
     assert_eq!(ask(&["invitation", "list"]).await["count"], 1);
     ask(&["invitation", "delete", &text(&invited["invitation"]["id"])]).await;
     ask(&["user", "delete", &user]).await;
+    let used = ask(&[&["usage", "--from", "2020-01-01"][..], &there].concat()).await;
+    assert_eq!(
+        ask(&["usage", "--from", "2020-01-01"]).await["records"],
+        used["records"],
+        "the other sent nothing"
+    );
+    assert!(used["records"][0]["events"].as_u64().is_some_and(|events| events > 1), "{used}");
+    assert_eq!(ask(&["plan"]).await["limits"]["workspaces"]["used"], 2);
     let audited = ask(&["audit", "--subject", &user]).await;
     assert!(audited["count"].as_u64().is_some_and(|count| count > 1), "{audited}");
+
+    let replay = [&["replay", "create", "--event", "a.b", "--json"][..], &there].concat();
+    let counted = run(&[&replay[..], &["--dry-run"]].concat(), "").await.json();
+    assert_eq!(counted["matched"], 1, "{counted}");
+    let slowly = [&replay[..], &["--rate-per-second", "0.01"]].concat();
+    let replayed = text(&run(&slowly, "").await.json()["replay"]["id"]);
+    assert_eq!(
+        run(&["replay", "get", &replayed, "--json"], "").await.json()["replay"]["id"],
+        replayed.as_str()
+    );
+    let listed = [&["replay", "list", "--json"][..], &there].concat();
+    assert_eq!(run(&listed, "").await.json()["count"], 1);
+    let ended = run(&["replay", "update", &replayed, "--state", "canceled"], "").await;
+    assert!(ended.code == 0 || ended.err.contains("finished"), "it may be over: {}", ended.err);
 
     // For a person, before all is gone.
     #[rustfmt::skip]
@@ -229,6 +251,8 @@ async fn every_action_does_on_the_command_line_what_it_does_over_http() {
         (&["integration", "list"],              "webhook"),
         (&["key", "list"],                      "access_key"),
         (&["audit"],                            "actor.id"),
+        (&["usage", "--from", "2020-01-01"],    "delivered"),
+        (&["plan"],                             "limits.rules.used"),
     ];
     for (words, expected) in people {
         let ended = run(words, "").await;

@@ -52,7 +52,7 @@ async fn what_was_used_is_told_by_workspace_and_day() {
     let connection = weft.webhook(&receiver.url("/")).await;
     weft.rule("a.b", &connection).await;
     let (other, _) = weft.another_workspace("other").await;
-    let to_other = json!({ "workspace": other, "event": "a.c", "payload": {} });
+    let to_other = json!({ "workspace": other, "event": "a.c", "payload": { "a": 1 } });
     assert_eq!(weft.post("/events", to_other.clone()).await.status, 201);
     let test = json!({ "event": "a.b" });
     let tested = weft.post(&format!("/workspaces/{}/events/test", weft.workspace), test).await;
@@ -117,7 +117,7 @@ async fn what_is_no_question_about_usage_is_refused_by_name() {
     weft.another_workspace("other").await;
     weft.emit(event()).await;
     let elsewhere = weft.get("/workspaces?limit=1").await.answered(200, "a list");
-    assert_eq!(elsewhere["next_cursor"], Value::Null, "more than asked for: {elsewhere}");
+    let elsewhere = text(&elsewhere["next_cursor"]);
     let long = "1".repeat(300);
     #[rustfmt::skip]
     let cases = [
@@ -137,6 +137,7 @@ async fn what_is_no_question_about_usage_is_refused_by_name() {
         ("cursor=".to_owned(),                 400, "cursor"),
         ("cursor=AAAA".to_owned(),             400, "cursor"),
         (format!("cursor={long}"),             400, "cursor"),
+        (format!("cursor={elsewhere}"),        400, "cursor"),
     ];
     for path in ["/usage".to_owned(), format!("/workspaces/{}/usage", weft.workspace)] {
         for (query, status, field) in &cases {
@@ -169,8 +170,9 @@ async fn a_limited_key_sees_the_usage_of_its_workspaces() {
     let (one, _) = weft.another_workspace("one").await;
     let (two, _) = weft.another_workspace("two").await;
     for workspace in [&weft.workspace, &one, &two] {
-        let sent =
-            weft.post("/events", json!({ "workspace": workspace, "event": "a.b", "payload": {} })).await;
+        let sent = weft
+            .post("/events", json!({ "workspace": workspace, "event": "a.b", "payload": { "a": 1 } }))
+            .await;
         assert_eq!(sent.status, 201, "{sent:?}");
     }
     for seen in [vec![one.clone()], vec![one.clone(), two]] {
@@ -247,7 +249,9 @@ async fn a_plan_limits_workspaces_connections_and_rules() {
     assert_eq!(changed.status, 200, "{changed:?}");
     assert_eq!(weft.delete(&format!("/rules/{}", text(&kept))).await.status, 200);
     rule("a.c", &first).await.answered(201, "there is room again");
-    assert_eq!(weft.delete(&format!("/connections/{}?force_delete=true", text(&first))).await.status, 200);
+    let path = format!("/connections/{}", text(&first));
+    let deleted = weft.ask(Method::DELETE, &path, Some(json!({ "force_delete": true }))).await;
+    assert_eq!(deleted.status, 200, "{deleted:?}");
     connection("second").await.answered(201, "there is room again");
     weft.stop().await;
 }
@@ -276,13 +280,13 @@ async fn a_plan_may_refuse_events_until_the_month_is_over() {
         let left = Timestamp(NOON.0 + 17 * DAY_MS - DAY_MS / 2).since(NOON).as_secs() as i64;
         assert!((left - 60..=left + 1).contains(&seconds), "{seconds}, not {left}");
     }
-    let by_machine = json!({ "workspace": weft.workspace, "event": "a.b", "payload": {} });
+    let by_machine = json!({ "workspace": weft.workspace, "event": "a.b", "payload": { "a": 1 } });
     assert_exceeded(&weft.post("/events", by_machine).await, 429, "events_per_month", "a machine's");
     let used = weft.get("/plan").await.answered(200, "a plan")["limits"]["events_per_month"].clone();
     assert_eq!(used, json!({ "limit": 5, "used": 5, "exceeded": false }));
     assert_eq!(weft.events().await.len(), 5, "what was refused is not there");
     let (stranger, theirs, _) = weft.stranger().await;
-    let body = json!({ "workspace": theirs, "event": "a.b", "payload": {} });
+    let body = json!({ "workspace": theirs, "event": "a.b", "payload": { "a": 1 } });
     let there = weft.ask_as(&weft.token_of(&stranger), Method::POST, "/events", Some(body)).await;
     assert_eq!(there.status, 201, "{there:?}");
 

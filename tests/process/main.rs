@@ -12,4 +12,5 @@ mod load;
 mod noisy;
 mod operation;
 mod operator;
+mod replay;
 mod told;

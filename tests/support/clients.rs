@@ -2,7 +2,7 @@
 //!
 //! They speak HTTP by hand, since a client library adds headers that the official ones do not send.
 
-use super::{Answer, Peer, Weft};
+use super::{Answer, Peer, Weft, contract::contract};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -33,7 +33,11 @@ async fn say(weft: &Weft, method: &str, path: &str, headers: &Headers, body: Opt
     }
     let mut peer = Peer::connect(weft).await;
     peer.send(request).await;
-    peer.answer().await.expect("an answer")
+    let answer = peer.answer().await.expect("an answer");
+    let target = format!("/api/v1{path}");
+    let (method, path) = (method.parse().expect("a method"), target.split('?').next().expect("a path"));
+    contract().assert_keeps(&method, path, &answer);
+    answer
 }
 
 fn owned<const N: usize>(headers: [(&str, &str); N]) -> impl Iterator<Item = (String, String)> {

@@ -70,6 +70,19 @@ impl Weft {
         text(&answer.answered(201, name)["event"]["id"])
     }
 
+    /// The replay, once it is over and so is all it made.
+    pub async fn replay_over(&self, id: &str) -> Value {
+        until(&format!("replay {id} is over"), async || {
+            let replay =
+                self.get(&format!("/replays/{id}")).await.answered(200, "a replay")["replay"].clone();
+            let count = |name: &str| replay[name].as_u64().expect("a count");
+            let is_over = replay["state"] == "finished" || replay["state"] == "canceled";
+            let ended = count("completed") + count("failed") + count("canceled");
+            (is_over && ended == count("queued")).then_some(replay)
+        })
+        .await
+    }
+
     /// The event, once it has this status.
     pub async fn event_as(&self, id: &str, status: &str) -> Value {
         let path = format!("/events/{id}");

@@ -5,7 +5,9 @@
 
 pub mod acme;
 mod clients;
+pub mod contract;
 mod expect;
+pub mod generate;
 mod hostile;
 mod name_server;
 mod peer;

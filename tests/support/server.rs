@@ -1,5 +1,6 @@
 //! The real server in this process, with one organization and one workspace to start with.
 
+use super::contract::contract;
 use actors::{
     clock::Clock,
     domain::{ids::OrganizationId, secret::Secret},
@@ -258,12 +259,17 @@ impl Weft {
     }
 }
 
-/// Sends a request and reads all of the answer.
+/// Sends a request and reads all of the answer, which must be one that the API's document declares.
 pub async fn send(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.expect("the server answers");
+    let (client, request) = request.build_split();
+    let request = request.expect("a request");
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.expect("the server answers");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.expect("the answer is text");
-    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+    let answer = Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text };
+    contract().assert_keeps(&method, &path, &answer);
+    answer
 }
 
 /// A client that reaches loopback and nothing else would be asked of it.

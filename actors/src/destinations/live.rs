@@ -1,9 +1,11 @@
 //! What an account has at this moment that an action can pick from.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A list, a channel, a property, …
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "LiveItem")]
 pub struct Item {
     /// What the rule keeps.
     pub id: String,
@@ -15,7 +17,8 @@ pub struct Item {
 }
 
 /// One value that a property can have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "LiveItemOption")]
 pub struct ItemOption {
     /// What the rule keeps.
     pub value: String,

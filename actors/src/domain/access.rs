@@ -3,10 +3,11 @@
 //! One matrix for all callers, so that a route says what it asks for and nothing else decides.
 
 use super::ids::WorkspaceId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a caller may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Permission {
     /// See what is configured, and what became of events.

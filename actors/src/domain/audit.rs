@@ -7,12 +7,14 @@ use super::{
     ids::{AuditId, IdSource, OrganizationId, WorkspaceId},
     timestamp::Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// The kind of who does something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "AuditActorType")]
 pub enum ActorKind {
     /// A machine, by its access key.
     Key,

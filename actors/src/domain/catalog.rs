@@ -4,6 +4,7 @@ use super::{
     ids::{CatalogId, ConnectionId, OrganizationId, WorkspaceId},
     timestamp::Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use sha2::{Digest, Sha256};
@@ -58,7 +59,7 @@ pub fn schema_hash(fields: &[CatalogField]) -> String {
 }
 
 /// One field of a connection's account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogField {
     /// What the service calls it; a mapping's `dest`.
     pub key: String,
@@ -81,7 +82,7 @@ impl CatalogField {
 }
 
 /// What a field holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CatalogFieldKind {
     String,
@@ -100,7 +101,8 @@ pub enum CatalogFieldKind {
 }
 
 /// What the service says a value must be. We show it; the service holds to it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CatalogFieldConstraints")]
 pub struct Constraints {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
@@ -125,8 +127,9 @@ pub struct Constraints {
 }
 
 /// What a string is made like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "CatalogFieldFormat")]
 pub enum Format {
     Email,
     Phone,

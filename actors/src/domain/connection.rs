@@ -6,6 +6,7 @@ use super::{
     secret::Sealed,
     timestamp::Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ impl Connection {
 }
 
 /// Why a connection is inactive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InactiveReason {
     AuthenticationInvalid,
@@ -52,23 +53,28 @@ pub enum InactiveReason {
 }
 
 /// How a connection is spoken to. What is absent follows the server's configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Policy {
     /// Attempts a second, 0.01 to 10,000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.01, max = 10_000))]
     pub rate_per_second: Option<f64>,
     /// Attempts at once before the rate holds, 1 to 10,000. Needs `rate_per_second`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
     pub burst: Option<u32>,
     /// Attempts in flight at a time, 1 to 256.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
     pub max_in_flight: Option<u32>,
     /// The whole time an attempt may take, 100 to 60,000 ms.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 100, max = 60_000))]
     pub timeout_ms: Option<u64>,
     /// The waits before each further try, in ms; at most 50, each at most a week.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 50))]
     pub retry: Option<Vec<u64>>,
     /// Only `none` so far: deliveries of one connection may overtake each other.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,8 +82,9 @@ pub struct Policy {
 }
 
 /// Which deliveries of a connection keep their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum Ordering {
     None,
 }

@@ -4,9 +4,11 @@ use super::{
     connection::InactiveReason,
     event::Status,
     ids::{ConnectionId, DeliveryId, EventId, RuleId, WorkspaceId},
+    replay::ReplayOf,
     retry::RetryPolicy,
     timestamp::Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ pub const PATIENCE_ATTEMPTS: u32 = 100;
 pub const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// What one try told us, in the contract's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Delivered,
@@ -110,7 +112,7 @@ pub struct Attempt {
     pub response_at: Option<u64>,
 }
 
-/// One event × one rule.
+/// One event × one rule, or that done again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     pub id: DeliveryId,
@@ -139,6 +141,9 @@ pub struct Delivery {
     pub notes: Option<String>,
     /// The newest [`ATTEMPTS_KEPT`], oldest first.
     pub attempts: Vec<Attempt>,
+    /// Where it comes from, if it is not the first. The store keeps it beside the rest.
+    #[serde(skip)]
+    pub replay: Option<ReplayOf>,
 }
 
 /// What an attempt leads to.
@@ -235,6 +240,7 @@ mod tests {
             last_error: None,
             notes: None,
             attempts,
+            replay: None,
         }
     }
 

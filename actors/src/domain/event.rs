@@ -4,6 +4,7 @@ use super::{
     ids::{EventId, OrganizationId, WorkspaceId},
     timestamp::Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The resource of an event that names none.
@@ -25,7 +26,7 @@ pub struct Event {
 }
 
 /// What has become of an event, or of one of its deliveries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Accepted; nothing was tried yet.

@@ -4,6 +4,7 @@
 //! public client refuses others. Text becomes an id once, at the edge.
 
 use super::timestamp::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{fmt, str::FromStr};
@@ -12,8 +13,9 @@ use uuid::Uuid;
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
+        #[schemars(inline)]
         pub struct $name(Uuid);
 
         impl $name {
@@ -60,10 +62,12 @@ ids! {
     RuleId
     /// Something that happened.
     EventId
-    /// One event × one rule.
+    /// One event × one rule, or that done again.
     DeliveryId
     /// One try at a delivery.
     AttemptId
+    /// Past deliveries done again.
+    ReplayId
     /// What an embedded page acts under. On the wire `sess_` goes before it.
     SessionId
     /// The fields of a connection's account, as they were listed.
@@ -143,6 +147,11 @@ impl DeliveryId {
     /// so that routing repeated after a crash names the delivery as before.
     pub fn of(event: EventId, rule: RuleId) -> Self {
         Self(derived(b"delivery", event.as_bytes(), event.as_bytes(), rule.as_bytes()))
+    }
+
+    /// What a replay makes of a first delivery: never the same as that, and the same every time it is asked.
+    pub fn again(self, replay: ReplayId) -> Self {
+        Self(derived(b"replay", self.as_bytes(), self.as_bytes(), replay.as_bytes()))
     }
 }
 
@@ -283,5 +292,9 @@ mod tests {
         assert_ne!(DeliveryId::of(event, one), DeliveryId::of(event, two));
         let delivery = DeliveryId::of(event, one);
         assert_ne!(AttemptId::of(delivery, 1), AttemptId::of(delivery, 2));
+        let [first, second] = [(); 2].map(|()| ReplayId::from_uuid(source.next(Timestamp(1_000))));
+        let replayed = [delivery, delivery.again(first), delivery.again(second)];
+        assert_eq!(replayed[1], delivery.again(first));
+        assert!(replayed[0] != replayed[1] && replayed[1] != replayed[2] && replayed[2] != replayed[0]);
     }
 }

@@ -16,6 +16,7 @@ pub mod names;
 pub mod notice;
 pub mod payload;
 pub mod plan;
+pub mod replay;
 pub mod retry;
 pub mod routing;
 pub mod rule;

@@ -98,6 +98,12 @@ impl RuleSet {
         self.matches > 0
     }
 
+    /// Whether the payload may be asked for.
+    pub fn has_conditions(&self) -> bool {
+        let mut entries = self.by_name.values().flatten().chain(&self.patterns);
+        entries.any(|entry| entry.rule().conditions.is_some())
+    }
+
     /// Judges an event by every rule of its name. The payload is parsed only if a condition asks.
     pub fn route(&self, event: &Event, payload: &[u8]) -> Routing {
         let mut payload = Payload { bytes: payload, read: None };

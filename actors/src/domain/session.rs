@@ -9,6 +9,7 @@ use super::{
     ids::{OrganizationId, SessionId, WorkspaceId},
     timestamp::Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use std::time::Duration;
 pub const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// How much a session's user may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "SessionRole")]
 pub enum Role {
     /// Looks.
     #[default]
@@ -41,14 +43,14 @@ pub enum Reach {
 }
 
 /// What a role alone does not bring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SessionScope {
     #[serde(rename = "events.payload:read")]
     ReadPayloads,
 }
 
 /// The page an embedded session starts on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LaunchPage {
     #[default]

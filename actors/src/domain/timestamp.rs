@@ -1,7 +1,8 @@
 //! A moment, in milliseconds since 1970 UTC: what the store keeps and the wire shows.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 /// Milliseconds since the Unix epoch, UTC. In JSON an RFC 3339 string with
 /// milliseconds (`2026-03-15T12:00:00.000Z`); in binary formats the number.
@@ -72,6 +73,20 @@ impl Serialize for Timestamp {
         } else {
             self.0.serialize(serializer)
         }
+    }
+}
+
+impl JsonSchema for Timestamp {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
     }
 }
 

@@ -4,8 +4,9 @@
 //! at those, and how many of them arrived. Days and months are UTC.
 
 use super::{ids::WorkspaceId, timestamp::Timestamp};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 /// Days that usage is remembered.
 pub const USAGE_DAYS_KEPT: u32 = 400;
@@ -64,6 +65,20 @@ impl Day {
     fn of_date(date: jiff::civil::Date) -> Self {
         let moment = jiff::tz::Offset::UTC.to_timestamp(date.to_datetime(jiff::civil::Time::midnight()));
         Self::of(Timestamp(moment.map_or(i64::MAX, jiff::Timestamp::as_millisecond)))
+    }
+}
+
+impl JsonSchema for Day {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Day".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date" })
     }
 }
 

@@ -15,6 +15,8 @@ use tracing::{error, warn};
 /// Events looked at in one go when forgetting: the state is locked no longer than that takes.
 const RETAIN_BATCH: usize = 256;
 
+/// Rows looked at in one go when a replay is called off.
+const CANCEL_BATCH: usize = 256;
 /// Keys counted in one go.
 const COUNT_BATCH: usize = 4_096;
 
@@ -328,6 +330,16 @@ impl<L: Log> Store for Ledger<L> {
         limit: usize,
     ) -> Result<DuePage, StoreError> {
         self.state.read().due(workspace, connection, until, limit)
+    }
+
+    async fn due_replayed(
+        &self,
+        workspace: WorkspaceId,
+        connection: ConnectionId,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<DuePage, StoreError> {
+        self.state.read().due_replayed(workspace, connection, until, limit)
     }
 
     async fn begin(
@@ -725,6 +737,68 @@ impl<L: Log> Store for Ledger<L> {
         self.read(move |state| state.names(workspace, kind)).await
     }
 
+    async fn replay(&self, scope: Scope, id: ReplayId) -> Result<Option<ReplayView>, StoreError> {
+        let found = self.state.read().replay_view(id)?;
+        let is_seen = |Replay { organization_id, workspace_id, .. }: &Replay| {
+            in_scope(scope, *organization_id, *workspace_id)
+        };
+        Ok(found.filter(|found| is_seen(&found.replay)))
+    }
+
+    async fn replays(
+        &self,
+        workspace: WorkspaceId,
+        after: Option<ReplayId>,
+        limit: usize,
+    ) -> Result<Page<ReplayView, ReplayId>, StoreError> {
+        self.read(move |state| state.replays(workspace, after, limit)).await
+    }
+
+    async fn replays_under_way(
+        &self,
+        after: Option<ReplayId>,
+        limit: usize,
+    ) -> Result<Vec<ReplayView>, StoreError> {
+        self.read(move |state| state.replays_under_way(after, limit)).await
+    }
+
+    async fn replay_page(
+        &self,
+        workspace: WorkspaceId,
+        filter: ReplayFilter,
+        as_of: AsOf,
+        from: Option<EventId>,
+        limit: usize,
+    ) -> Result<ReplayPage, StoreError> {
+        self.read(move |state| state.replay_page(workspace, &filter, as_of, from, limit)).await
+    }
+
+    async fn record_replayed(&self, fence: Fence, step: ReplayStep) -> Result<Replay, StoreError> {
+        self.log.availability().map_err(StoreError::Unavailable)?;
+        self.log.room().await?;
+        self.transact(fence, |state| state.record_replayed(step))
+    }
+
+    async fn cancel_replayed(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        replay: ReplayId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            self.log.room().await?;
+            let page =
+                |state: &mut State<_>| state.cancel_replayed(workspace, replay, at, after, CANCEL_BATCH);
+            after = self.transact(fence, page)?;
+            if after.is_none() {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn queue_reports(
         &self,
         after: Option<(WorkspaceId, ConnectionId)>,
@@ -870,6 +944,9 @@ impl<L: Log> Ledger<L> {
             let CalledOff { deliveries, unrouted } = called_off;
             metrics::counter!("weft_deliveries_expired_total").increment(deliveries);
             warn!(workspace_id = %id, deliveries, unrouted, days, "called off what waited longer than events are kept");
+        }
+        for replay in self.read(move |state| state.replays_past(id, cutoff)).await? {
+            self.transact(fence, |state| state.configure(&Change::DeleteReplay(replay), None))?;
         }
         let settled = self.log.settled();
         let unmet = self.read(move |state| {

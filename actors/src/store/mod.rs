@@ -19,13 +19,14 @@ use crate::domain::{
     event::{Event, Status, Tally},
     grant::Grant,
     ids::{
-        AttemptId, AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, RuleId,
-        SessionId, UserId, WorkspaceId,
+        AttemptId, AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, ReplayId,
+        RuleId, SessionId, UserId, WorkspaceId,
     },
     key::{MachineKey, PublishableKey},
     mapping::DefaultMapping,
     names::{Name, NameKind},
     plan::Retention,
+    replay::{AsOf, Replay, ReplayFilter, ReplayState, Skip},
     routing::RuleVerdict,
     rule::Rule,
     session::{Over, Session},
@@ -113,6 +114,12 @@ pub enum Refusal {
     IdempotencyMismatch,
     #[error("the delivery is {}", .0.as_str())]
     Final(Status),
+    /// Another one stands for its rule by now.
+    #[error("the delivery was replayed; retry the delivery that its latest replay made")]
+    Replayed,
+    /// A replay cannot be told that.
+    #[error("the replay is {}, so it cannot be {}", .0.as_str(), .1.as_str())]
+    ReplayIs(ReplayState, ReplayState),
     #[error("an attempt is in flight or about to start")]
     InFlight,
     /// Nothing could come of a retry: the connection is gone.
@@ -208,6 +215,9 @@ pub enum Change {
     SaveGrant(Grant),
     /// Says something of a name, or of one that was not there.
     SaveName(Name),
+    /// `version` must be one more than the stored one, which is 0 where there is none.
+    SaveReplay(Box<Replay>),
+    DeleteReplay(ReplayId),
     /// The test event of this id, which comes next, is to meet this rule alone.
     TestOne {
         workspace_id: WorkspaceId,
@@ -294,6 +304,24 @@ pub struct Matched {
     pub created_by: String,
 }
 
+impl Matched {
+    /// What a rule says is to be done.
+    pub fn by(rule: &Rule) -> Self {
+        Self {
+            rule_id: rule.id,
+            connection_id: rule.connection_id,
+            destination: rule.kind.clone(),
+            action: serde_json::to_string(&rule.metadata).expect("a JSON object is JSON"),
+            created_by: rule.created_by.clone(),
+        }
+    }
+
+    /// What it takes up in a record, at most.
+    pub(crate) fn bytes(&self) -> usize {
+        self.action.len() + self.destination.len() + self.created_by.len() + 64
+    }
+}
+
 /// A delivery in a connection's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DueEntry {
@@ -330,6 +358,52 @@ pub struct Work {
     pub delivery: Delivery,
     pub event: Event,
     pub payload: Bytes,
+}
+
+/// A replay, and where the deliveries it made stand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayView {
+    pub replay: Replay,
+    pub tally: Tally,
+}
+
+/// What a replay finds in history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplayPage {
+    /// Deliveries that pass, oldest event first.
+    pub found: Vec<ReplayFound>,
+    /// The event to go on at, if there may be more.
+    pub next: Option<EventId>,
+}
+
+/// A delivery that passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayFound {
+    pub event: Event,
+    pub delivery_id: DeliveryId,
+    pub rule_id: RuleId,
+    pub connection_id: ConnectionId,
+    /// Why it is not to be done again, as far as its payload is not needed to say so.
+    pub skip: Option<Skip>,
+}
+
+/// A delivery to be done again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    pub event_id: EventId,
+    /// The one that stands for its rule.
+    pub delivery_id: DeliveryId,
+    /// What it is to do, if that is not what it did.
+    pub matched: Option<Matched>,
+}
+
+/// One step of a replay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayStep {
+    /// As it is to be, but for what is counted as queued; `version` must be one more than the stored one.
+    pub replay: Replay,
+    pub again: Vec<Again>,
+    pub at: Timestamp,
 }
 
 /// An attempt that came back.
@@ -397,7 +471,7 @@ pub struct EventFilter {
     pub delivery: DeliveryFilter,
 }
 
-/// Which deliveries an event must have one of; absent means any.
+/// Of which deliveries one must stand for a rule of an event; absent means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
     pub rule: Option<RuleId>,
@@ -568,8 +642,17 @@ pub trait Store: Send + Sync + 'static {
         routed: Vec<Routed>,
     ) -> Result<(), StoreError>;
 
-    /// What is due by `until`, earliest first, leaving out what is in flight.
+    /// What is due by `until`, earliest first, leaving out what is in flight, and what is replayed.
     async fn due(
+        &self,
+        workspace: WorkspaceId,
+        connection: ConnectionId,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<DuePage, StoreError>;
+
+    /// The same of what is replayed.
+    async fn due_replayed(
         &self,
         workspace: WorkspaceId,
         connection: ConnectionId,
@@ -620,7 +703,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a delivery due now, with a fresh retry schedule. Refused with
     /// [`Refusal::InFlight`] while processing or due within a second, [`Refusal::Final`] when
-    /// completed or canceled, [`Refusal::ConnectionGone`] or [`Refusal::ConnectionInactive`] when
+    /// completed or canceled, [`Refusal::Replayed`] when another stands for its rule, [`Refusal::ConnectionGone`] or [`Refusal::ConnectionInactive`] when
     /// it would not be attempted; a paused connection keeps it for later. On disk when it returns.
     async fn retry(
         &self,
@@ -807,6 +890,49 @@ pub trait Store: Send + Sync + 'static {
 
     /// The names of a kind that a workspace has written down, in no order.
     async fn names(&self, workspace: WorkspaceId, kind: NameKind) -> Result<Vec<Name>, StoreError>;
+
+    /// A replay.
+    async fn replay(&self, scope: Scope, id: ReplayId) -> Result<Option<ReplayView>, StoreError>;
+
+    /// A workspace's replays, newest first.
+    async fn replays(
+        &self,
+        workspace: WorkspaceId,
+        after: Option<ReplayId>,
+        limit: usize,
+    ) -> Result<Page<ReplayView, ReplayId>, StoreError>;
+
+    /// Replays of all workspaces about which there is something to be done, after `after`, by id.
+    async fn replays_under_way(
+        &self,
+        after: Option<ReplayId>,
+        limit: usize,
+    ) -> Result<Vec<ReplayView>, StoreError>;
+
+    /// Past deliveries that pass, of events from `from` on, oldest first. A page ends with a whole event: it may
+    /// hold more than `limit`, and fewer, even none, while there are more to look at.
+    async fn replay_page(
+        &self,
+        workspace: WorkspaceId,
+        filter: ReplayFilter,
+        as_of: AsOf,
+        from: Option<EventId>,
+        limit: usize,
+    ) -> Result<ReplayPage, StoreError>;
+
+    /// Remembers how far a running replay is and queues the deliveries of that step, all or nothing. What does
+    /// not stand any more, or is not final, is skipped. Refused with [`Refusal::Stale`] when the replay was
+    /// changed meanwhile. Nobody waits for it to be on disk: losing it repeats the step under the same ids.
+    async fn record_replayed(&self, fence: Fence, step: ReplayStep) -> Result<Replay, StoreError>;
+
+    /// Calls off what a replay made and what waits still, but for what is in flight.
+    async fn cancel_replayed(
+        &self,
+        fence: Fence,
+        workspace: WorkspaceId,
+        replay: ReplayId,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Connections that have deliveries waiting, after `after`.
     async fn queue_reports(

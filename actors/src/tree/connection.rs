@@ -10,6 +10,7 @@ use super::{
     children::Bell,
     credentials::Credentials,
     hand::Hand,
+    lower::Lower,
     named,
     pace::{Breaker, Limiter, Rate, Turn},
     share::{Share, Slot},
@@ -83,6 +84,8 @@ pub struct State {
     window: VecDeque<DueEntry>,
     /// Tried first and one by one: one of them may have made an earlier life fall.
     suspects: VecDeque<DueEntry>,
+    /// What is replayed: where nothing of the above is to be started.
+    lower: Lower,
     /// When something may be due that is not in the window.
     next_due: Option<Timestamp>,
     breaker: Breaker,
@@ -100,6 +103,8 @@ pub struct State {
 pub enum Msg {
     /// Something may be due: look in the store.
     Wake,
+    /// The same, also of what is replayed.
+    Queued,
     /// The connection was changed, or is gone: read it again.
     Changed,
     /// The timer is up.
@@ -128,6 +133,7 @@ impl Actor for ConnectionActor {
             limiter: None,
             window: VecDeque::new(),
             suspects: suspects.into(),
+            lower: Lower::default(),
             next_due: None,
             breaker: Breaker::default(),
             told_open: None,
@@ -173,6 +179,10 @@ impl State {
                 self.args.bell.hear();
                 (self.wakes, self.next_due) = (self.wakes + 1, Some(AT_ONCE));
             }
+            Msg::Queued => {
+                (self.wakes, self.next_due) = (self.wakes + 1, Some(AT_ONCE));
+                self.lower.wakes_by(AT_ONCE);
+            }
             Msg::Changed => {
                 self.wakes += 1;
                 self.read_again();
@@ -187,6 +197,7 @@ impl State {
     fn read_again(&mut self) {
         (self.line, self.next_due) = (None, Some(AT_ONCE));
         self.window.clear();
+        self.lower.look_again(Some(AT_ONCE));
     }
 
     /// Starts what may be started now, and arms the timer for the rest.
@@ -214,19 +225,23 @@ impl State {
                     return Ok(());
                 }
             }
-            if !self.has_next().await? {
+            let is_live = self.has_next().await?;
+            if !is_live && !self.has_replayed(&line).await? {
                 break;
             }
             if let Some(Err(wait)) = self.limiter.as_ref().map(Limiter::take) {
                 self.arm(myself, Instant::now() + wait);
                 return Ok(());
             }
-            let next = self.suspects.pop_front().or_else(|| self.window.pop_front());
+            let next = match is_live {
+                true => self.suspects.pop_front().or_else(|| self.window.pop_front()),
+                false => self.lower.take(),
+            };
             if let Some(entry) = next {
                 self.start(myself, &line, entry);
             }
         }
-        if let Some(due) = self.next_due {
+        if let Some(due) = self.soonest(line.max_in_flight) {
             let wait = self.args.ctx.until(due).min(self.args.ctx.settings.idle_after);
             self.arm(myself, Instant::now() + wait);
         }
@@ -239,6 +254,7 @@ impl State {
         let Args { id, workspace_id, ctx, .. } = &self.args;
         ctx.faults.at("connection.load");
         self.next_due = None;
+        self.lower.look_again(None);
         let Some(connection) = ctx.store.connection(Scope::Workspace(*workspace_id), *id).await? else {
             self.call_off().await?;
             return Ok(None);
@@ -275,6 +291,7 @@ impl State {
         let timeout = policy.timeout(settings.timeout);
         self.credentials.are_of(connection.version);
         self.next_due = Some(AT_ONCE);
+        self.lower.look_again(Some(AT_ONCE));
         let line = Arc::new(Line { connection, prepared, retry, timeout, max_in_flight });
         Ok(Some(self.line.insert(line).clone()))
     }
@@ -322,6 +339,18 @@ impl State {
             }
         }
         Ok(!self.suspects.is_empty() || !self.window.is_empty())
+    }
+
+    /// The same of what is replayed, where it may have one more attempt.
+    async fn has_replayed(&mut self, line: &Line) -> Result<bool, StoreError> {
+        let Args { id, workspace_id, ctx, hand, .. } = &self.args;
+        let bounds = (line.max_in_flight, WINDOW + hand.count().0);
+        self.lower.has_next(&*ctx.store, (*workspace_id, *id), ctx.clock.now(), hand, bounds).await
+    }
+
+    /// When something may be due next.
+    fn soonest(&self, max_in_flight: usize) -> Option<Timestamp> {
+        self.next_due.into_iter().chain(self.lower.next_due(max_in_flight)).min()
     }
 
     fn start(&mut self, myself: &ActorRef<Msg>, line: &Arc<Line>, entry: DueEntry) {
@@ -411,6 +440,7 @@ impl State {
     fn withdraw(&mut self, entry: DueEntry, started: Started) {
         self.breaker.withdrawn(started.spell);
         self.args.hand.landed(entry.delivery_id);
+        self.lower.landed(entry.delivery_id);
     }
 
     /// What an attempt came to, and what follows for its delivery.
@@ -483,7 +513,11 @@ impl State {
         failures.into_iter().for_each(|failure| ctx.notices.notify(failure, now));
         for (reported, next) in reported.into_iter().zip(nexts) {
             self.args.ctx.faults.at("connection.recorded");
+            self.lower.landed(reported.work.delivery.id);
             if let Next::Due { at, .. } = next {
+                if reported.work.delivery.replay.is_some() {
+                    self.lower.wakes_by(at);
+                }
                 self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
             }
             if self.credentials.are_those_of(reported.started.known) {
@@ -600,6 +634,7 @@ impl State {
         if self.paused_until.is_some() && wait > self.args.ctx.settings.idle_after {
             self.window.clear();
             self.next_due = self.paused_until;
+            self.lower.look_again(self.paused_until);
             self.leave_if_idle(myself, true);
         }
     }
@@ -610,15 +645,16 @@ impl State {
         // A limiter made anew hands out an attempt: it goes when it would have had one again.
         let idle_after = self.args.ctx.settings.idle_after;
         let stays = self.limiter.as_ref().map_or(idle_after, |limiter| limiter.memory().max(idle_after));
-        if self.args.hand.count().0 > 0 || !self.window.is_empty() {
+        if self.args.hand.count().0 > 0 || !self.window.is_empty() || !self.lower.is_empty() {
             return;
         }
         let soon = self.args.ctx.clock.now().after(idle_after);
-        if !at_once && self.next_due.is_some_and(|due| due <= soon) {
+        let next_due = self.soonest(usize::MAX);
+        if !at_once && next_due.is_some_and(|due| due <= soon) {
             return;
         }
         if at_once || self.idle_since.elapsed() >= stays {
-            let (id, handled, next_due) = (self.args.id, self.wakes, self.next_due);
+            let (id, handled) = (self.args.id, self.wakes);
             let _ = self.args.parent.cast(workspace::Msg::ConnectionIdle { id, handled, next_due });
         }
         self.arm(myself, Instant::now() + idle_after);

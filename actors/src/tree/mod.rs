@@ -3,6 +3,7 @@
 //! ```text
 //! Root            one; starts workspaces on demand and, at start, those with unfinished work
 //! ├─ Retention    drops what a workspace no longer keeps
+//! ├─ Replays      queues past deliveries once more, each replay at its own rate
 //! ├─ Notices      tells the operator, if there is somewhere to tell
 //! └─ Workspace(w) one per active workspace; put away when idle
 //!    ├─ Rule(w)         routes what is unrouted, records why each rule did or did not match
@@ -14,7 +15,7 @@
 //! | Connection | its workspace starts it again after a growing wait; over its budget it is quarantined for a while, its siblings go on |
 //! | Rule | the same; meanwhile events stay unrouted in the store |
 //! | Workspace | its children end with it; Root starts it again after a growing wait |
-//! | Retention, Notices | Root starts it again |
+//! | Retention, Replays, Notices | Root starts it again; a replay goes on where it was |
 //! | Root | nothing supervises it: the process ends, and whoever runs it starts it anew. It asks a store that fails again before it falls |
 //!
 //! Who is quarantined is told by a gauge and, for connections and rules, by the API.
@@ -27,9 +28,11 @@ mod children;
 mod connection;
 mod credentials;
 mod hand;
+mod lower;
 mod notices;
 mod pace;
 mod quarantine;
+mod replays;
 mod retention;
 mod root;
 mod rule;
@@ -136,6 +139,7 @@ pub trait Preparer: Send + Sync + 'static {
 /// | --- | --- |
 /// | `root.wake` | events were accepted |
 /// | `retention.retain` | it is time to forget |
+/// | `replays.turn`, `replays.judge`, `replays.record`, `replays.recorded` | before a replay is looked at, for each delivery judged by a rule of today, and around the transaction |
 /// | `workspace.wake`, `workspace.routed`, `workspace.tick` | as the message comes in |
 /// | `rule.route`, `rule.judge`, `rule.record`, `rule.recorded` | before reading, for each event, and around the transaction |
 /// | `connection.start`, `connection.load` | before it lets go of an earlier life's attempts; before it is made ready |

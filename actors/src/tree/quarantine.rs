@@ -16,6 +16,7 @@ pub enum Who {
     /// A workspace with all that is in it.
     Workspace(WorkspaceId),
     Retention,
+    Replays,
     Notices,
 }
 
@@ -26,6 +27,7 @@ impl Who {
             Self::Rule(_) => "rule",
             Self::Workspace(_) => "workspace",
             Self::Retention => "retention",
+            Self::Replays => "replays",
             Self::Notices => "notices",
         }
     }
@@ -42,7 +44,7 @@ impl Quarantine {
         // The parent of some may be gone, and nobody is left to let them go.
         held.retain(|_, until| *until > now);
         held.insert(who, until);
-        for actor in ["connection", "rule", "workspace", "retention", "notices"] {
+        for actor in ["connection", "rule", "workspace", "retention", "replays", "notices"] {
             tell(&held, actor);
         }
     }

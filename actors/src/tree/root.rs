@@ -6,6 +6,7 @@ use super::{
     named,
     notices::{self, NoticesActor},
     quarantine::Who,
+    replays::{self, ReplaysActor},
     retention::{self, RetentionActor},
     workspace::{self, WorkspaceActor},
 };
@@ -74,6 +75,11 @@ impl Tree {
         let _ = self.root.cast(Msg::Pass(workspace, workspace::Msg::Queued(connection)));
     }
 
+    /// A replay was made, or told to do something else.
+    pub fn replays_changed(&self) {
+        let _ = self.root.cast(Msg::WakeReplays);
+    }
+
     /// Until when a workspace's events stay unrouted because it fell too often; `None`: they do not.
     pub fn routing_paused_until(&self, workspace: WorkspaceId) -> Option<Timestamp> {
         let who = [Who::Rule(workspace), Who::Workspace(workspace)];
@@ -127,6 +133,7 @@ struct State {
     ctx: Context,
     rung: Rung,
     retention: Child<retention::Msg>,
+    replays: Child<replays::Msg>,
     notices: Child<notices::Msg>,
     workspaces: HashMap<WorkspaceId, Child<workspace::Msg>>,
     /// Whose actor each is that is up.
@@ -148,6 +155,10 @@ pub enum Msg {
     RestartRetention,
     /// The same for notices.
     RestartNotices,
+    /// A replay was made, or told to do something else.
+    WakeReplays,
+    /// Replays fell and have waited long enough.
+    RestartReplays,
     /// It is time to look at what waits.
     Tick,
     /// Go on reading what a former life left unfinished, after this workspace.
@@ -164,6 +175,7 @@ impl Actor for RootActor {
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         myself.cast(Msg::Recover(None))?;
         myself.cast(Msg::RestartRetention)?;
+        myself.cast(Msg::RestartReplays)?;
         if args.ctx.notices.are_on() {
             myself.cast(Msg::RestartNotices)?;
         }
@@ -172,6 +184,7 @@ impl Actor for RootActor {
             ctx: args.ctx,
             rung: args.rung,
             retention: Child::default(),
+            replays: Child::default(),
             notices: Child::default(),
             workspaces: HashMap::new(),
             names: HashMap::new(),
@@ -195,6 +208,8 @@ impl Actor for RootActor {
             Msg::Pass(id, msg) => state.wake(&myself, id, msg).await,
             Msg::Restart(id) => state.start(&myself, id).await,
             Msg::RestartRetention => state.start_retention(&myself).await,
+            Msg::WakeReplays => state.replays.tell(replays::Msg::Wake),
+            Msg::RestartReplays => state.start_replays(&myself).await,
             Msg::RestartNotices => state.start_notices(&myself).await,
             Msg::Tick => state.tick(&myself).await,
             Msg::Recover(after) => state.recover(&myself, after).await?,
@@ -267,6 +282,15 @@ impl State {
         }
     }
 
+    async fn start_replays(&mut self, myself: &ActorRef<Msg>) {
+        self.ctx.quarantine.let_go(Who::Replays);
+        let args = replays::Args { parent: myself.clone(), ctx: self.ctx.clone() };
+        match Actor::spawn_linked(None, ReplaysActor, args, myself.get_cell()).await {
+            Ok((actor, _)) => self.replays.started(actor),
+            Err(err) => self.replays_fell(myself, &err.to_string()),
+        }
+    }
+
     async fn start_notices(&mut self, myself: &ActorRef<Msg>) {
         self.ctx.quarantine.let_go(Who::Notices);
         let args = notices::Args { parent: myself.clone(), ctx: self.ctx.clone() };
@@ -336,6 +360,8 @@ impl State {
     fn child_ended(&mut self, myself: &ActorRef<Msg>, actor: ActorId, why: &str) {
         if self.retention.actor_id() == Some(actor) {
             self.retention_fell(myself, why);
+        } else if self.replays.actor_id() == Some(actor) {
+            self.replays_fell(myself, why);
         } else if self.notices.actor_id() == Some(actor) {
             self.notices_fell(myself, why);
         } else if let Some(id) = self.names.remove(&actor) {
@@ -351,6 +377,16 @@ impl State {
             self.ctx.hold(Who::Retention);
         }
         myself.send_after(fallen.wait(), || Msg::RestartRetention);
+    }
+
+    fn replays_fell(&mut self, myself: &ActorRef<Msg>, why: &str) {
+        metrics::counter!("weft_actor_restarts_total", "actor" => "replays").increment(1);
+        let fallen = self.replays.fell();
+        error!(why, ?fallen, "replays fell");
+        if fallen == Fallen::Quarantine {
+            self.ctx.hold(Who::Replays);
+        }
+        myself.send_after(fallen.wait(), || Msg::RestartReplays);
     }
 
     fn notices_fell(&mut self, myself: &ActorRef<Msg>, why: &str) {

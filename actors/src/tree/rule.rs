@@ -196,13 +196,7 @@ impl State {
     }
 
     fn as_routed(&self, event_id: EventId, routing: Routing) -> Routed {
-        let matched = routing.matched.iter().map(|compiled| &compiled.rule).map(|rule| Matched {
-            rule_id: rule.id,
-            connection_id: rule.connection_id,
-            destination: rule.kind.clone(),
-            action: serde_json::to_string(&rule.metadata).expect("a JSON object is JSON"),
-            created_by: rule.created_by.clone(),
-        });
+        let matched = routing.matched.iter().map(|compiled| Matched::by(&compiled.rule));
         Routed {
             event_id,
             at: self.ctx.clock.now(),

@@ -75,6 +75,8 @@ pub enum Msg {
     Tick,
     /// Deliveries were queued for these.
     Routed(Vec<ConnectionId>),
+    /// What is replayed was queued for these.
+    Replayed(Vec<ConnectionId>),
     /// The rule actor has nothing to do, having handled so many wakes.
     RuleIdle { handled: u64 },
     /// A connection has nothing to do until then, having handled so many wakes.
@@ -124,7 +126,13 @@ impl Actor for WorkspaceActor {
             }
             Msg::Queued(id) => {
                 state.woken();
-                state.wake_connection(&myself, id, connection::Msg::Wake).await;
+                state.wake_connection(&myself, id, connection::Msg::Queued).await;
+            }
+            Msg::Replayed(ids) => {
+                state.woken();
+                for id in ids {
+                    state.wake_connection(&myself, id, connection::Msg::Queued).await;
+                }
             }
             Msg::Routed(ids) => {
                 state.active_at = Instant::now();

@@ -10,6 +10,7 @@ mod notices;
 mod pace;
 mod plans;
 mod recovery;
+mod replays;
 mod restarts;
 mod rules;
 mod storm;

@@ -18,6 +18,8 @@ use futures_util::future::join_all;
 /// A world where everybody has this plan.
 fn world_of(plan: Plan) -> World {
     let mut world = World::new();
+    // Weeks pass here, and nothing is to be forgotten in them.
+    world.options.retention_every = days(1);
     let plans = [("small".to_owned(), plan)];
     world.options.plans =
         Plans { plans: plans.into(), default: Some("small".to_owned()), ..Plans::default() };

@@ -2,8 +2,9 @@
 
 use crate::domain::payload::Json;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
-use std::num::NonZeroU64;
+use std::{borrow::Cow, num::NonZeroU64};
 
 /// Fields in one mapping.
 pub const FIELDS_MAX: usize = 250;
@@ -61,36 +62,74 @@ impl Serialize for Schema {
     }
 }
 
+impl JsonSchema for Schema {
+    fn schema_name() -> Cow<'static, str> {
+        "MappingSchema".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> schemars::Schema {
+        let (fields, meta) =
+            (generator.subschema_for::<Vec<MappedField>>(), generator.subschema_for::<Option<Meta>>());
+        let mut schema = json_schema!({
+            "type": "object",
+            "description": "Which value of a payload becomes which field at the destination.",
+            "properties": { "schema_version": { "const": VERSION }, "fields": fields, "meta": meta },
+            "required": ["schema_version", "fields"],
+        });
+        if let Some(fields) = schema.pointer_mut("/properties/fields") {
+            fields["maxItems"] = FIELDS_MAX.into();
+        }
+        schema
+    }
+}
+
+/// Of a value that a mapping itself has.
+fn literal(_: &mut SchemaGenerator) -> schemars::Schema {
+    json_schema!({ "type": ["string", "number", "boolean", "null"], "maxLength": LITERAL_CHARS_MAX })
+}
+
 /// What one field of the destination gets.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct MappedField {
     /// The field's key in the catalog. Dots in it mean something to the destination alone.
+    #[schemars(length(min = 1, max = DEST_CHARS_MAX))]
     pub dest: String,
     pub source: Source,
     /// Applied in order.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = TRANSFORMS_MAX))]
     pub transforms: Option<Vec<Transform>>,
     /// `skip_field` if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_error: Option<OnError>,
     /// For whoever reads the mapping.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = NOTES_CHARS_MAX))]
     pub notes: Option<String>,
 }
 
 /// Where a value comes from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(rename = "MappingSource")]
 pub enum Source {
     /// The mapping itself: a string, number, boolean or `null`.
-    Literal { value: Json<'static> },
+    Literal {
+        #[schemars(schema_with = "literal")]
+        value: Json<'static>,
+    },
     /// The payload, at a dotted path.
-    Path { value: String },
+    Path {
+        #[schemars(length(min = 1, max = PATH_CHARS_MAX), regex(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*(\\.[a-zA-Z0-9_]+)*$"))]
+        value: String,
+    },
 }
 
 /// What is done to a value; the table is above, in the module.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(rename = "MappingTransform")]
 pub enum Transform {
     ToString,
     ToNumber,
@@ -105,6 +144,7 @@ pub enum Transform {
     },
     /// A string, number, boolean or `null`.
     Default {
+        #[schemars(schema_with = "literal")]
         value: Json<'static>,
     },
     Trim,
@@ -151,7 +191,7 @@ impl Transform {
 }
 
 /// What becomes of a field that a transform has no use for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// It is left out.
@@ -173,11 +213,14 @@ impl OnError {
 }
 
 /// For whoever reads the mapping.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct Meta {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = META_NAME_CHARS_MAX))]
     pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = NOTES_CHARS_MAX))]
     pub notes: Option<String>,
 }
 
@@ -204,6 +247,20 @@ impl Zone {
 impl PartialEq for Zone {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
+    }
+}
+
+impl JsonSchema for Zone {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Zone".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": TIMEZONE_CHARS_MAX })
     }
 }
 

@@ -20,7 +20,7 @@ impl Model {
 
     /// What has become of an event.
     pub fn status(&self, kept: &Kept) -> Status {
-        let any = |status| kept.deliveries.values().any(|delivery| delivery.status == status);
+        let any = |status| kept.standing().iter().any(|delivery| delivery.status == status);
         let is_open = kept.deliveries.values().any(|delivery| !delivery.status.is_final());
         let is_in_flight = self.in_flight.values().any(|(_, event)| *event == kept.new.event.id);
         match kept.fate {
@@ -47,9 +47,9 @@ impl Model {
 
     fn summary(&self, kept: &Kept) -> EventSummary {
         let count =
-            |status| kept.deliveries.values().filter(|delivery| delivery.status == status).count() as u32;
+            |status| kept.standing().iter().filter(|delivery| delivery.status == status).count() as u32;
         let tally = Tally {
-            total: kept.deliveries.len() as u32,
+            total: kept.standing().len() as u32,
             retrying: count(Status::Retrying),
             completed: count(Status::Completed),
             failed: count(Status::Failed),
@@ -78,7 +78,7 @@ impl Model {
                 && since.is_none_or(|since| event.accepted_at >= since)
                 && until.is_none_or(|until| event.accepted_at < until)
                 && (delivery.is_any()
-                    || self.events[&event.id].deliveries.values().any(|found| {
+                    || self.events[&event.id].standing().iter().any(|found| {
                         let last = found.attempts.last().map(|attempt| attempt.outcome);
                         delivery.rule.is_none_or(|rule| rule == found.rule_id)
                             && delivery.connection.is_none_or(|connection| connection == found.connection_id)
@@ -91,7 +91,7 @@ impl Model {
     /// See [`Store::event`].
     pub fn details(&self, scope: Scope, id: EventId) -> Option<EventDetails> {
         let kept = self.kept(scope, id)?;
-        let mut deliveries: Vec<_> = kept.deliveries.values().cloned().collect();
+        let mut deliveries = kept.shown();
         for delivery in &mut deliveries {
             if !delivery.status.is_final() && self.in_flight.contains_key(&delivery.id) {
                 delivery.status = Status::Processing;
@@ -110,10 +110,12 @@ impl Model {
         all.filter(|delivery| !delivery.status.is_final())
     }
 
-    fn queue(&self, workspace: WorkspaceId, connection: ConnectionId) -> Vec<DueEntry> {
+    /// What waits for a connection, or of what is replayed to it.
+    fn queue(&self, workspace: WorkspaceId, connection: ConnectionId, replayed: bool) -> Vec<DueEntry> {
         let of_it = self
             .waiting()
-            .filter(|delivery| (delivery.workspace_id, delivery.connection_id) == (workspace, connection));
+            .filter(|delivery| (delivery.workspace_id, delivery.connection_id) == (workspace, connection))
+            .filter(|delivery| delivery.replay.is_some() == replayed);
         let entry = |delivery: &Delivery| DueEntry {
             due: delivery.due,
             delivery_id: delivery.id,
@@ -124,6 +126,21 @@ impl Model {
         queue
     }
 
+    /// See [`Store::due`], and [`Store::due_replayed`].
+    pub fn due_in(
+        &self,
+        replayed: bool,
+        workspace: WorkspaceId,
+        connection: ConnectionId,
+        until: Timestamp,
+        limit: usize,
+    ) -> DuePage {
+        let mut queue = self.queue(workspace, connection, replayed);
+        queue.retain(|entry| !self.in_flight.contains_key(&entry.delivery_id));
+        let count = queue.iter().filter(|entry| entry.due <= until).count().min(limit);
+        DuePage { next: queue.get(count).map(|entry| entry.due), entries: queue[..count].to_vec() }
+    }
+
     /// See [`Store::due`].
     pub fn due(
         &self,
@@ -132,10 +149,7 @@ impl Model {
         until: Timestamp,
         limit: usize,
     ) -> DuePage {
-        let mut queue = self.queue(workspace, connection);
-        queue.retain(|entry| !self.in_flight.contains_key(&entry.delivery_id));
-        let count = queue.iter().filter(|entry| entry.due <= until).count().min(limit);
-        DuePage { next: queue.get(count).map(|entry| entry.due), entries: queue[..count].to_vec() }
+        self.due_in(false, workspace, connection, until, limit)
     }
 
     /// See [`Store::queues`].
@@ -143,7 +157,8 @@ impl Model {
         let mut connections = self.ever.connections.clone();
         connections.sort();
         let head = |id: ConnectionId| {
-            let first = *self.queue(workspace, id).first()?;
+            let both = [false, true].map(|replayed| self.queue(workspace, id, replayed));
+            let first = *both.iter().flatten().min()?;
             match self.connections.get(&id) {
                 Some(connection) => connection.takes_deliveries().then_some((id, first.due)),
                 None => Some((id, Timestamp(0))),

@@ -16,6 +16,7 @@ const PAGES_MAX: usize = 2_000;
 pub async fn look(store: &dyn Store, model: &Model, limit: usize) {
     look_at_configuration(store, model, limit).await;
     look_at_work(store, model, limit).await;
+    super::replays::look_at_replays(store, model, limit).await;
     people::look(store, model, limit).await;
     for scope in scopes(model) {
         for filter in event_filters(model) {
@@ -42,7 +43,7 @@ pub async fn look(store: &dyn Store, model: &Model, limit: usize) {
 }
 
 /// I9: every place that rows may be looked for in.
-fn scopes(model: &Model) -> Vec<Scope> {
+pub fn scopes(model: &Model) -> Vec<Scope> {
     let organizations = model.organizations.keys().map(|id| Scope::Organization(*id));
     organizations.chain(model.workspaces.keys().map(|id| Scope::Workspace(*id))).collect()
 }
@@ -185,6 +186,9 @@ async fn look_at_work(store: &dyn Store, model: &Model, limit: usize) {
             for (until, limit) in [(model.now, limit), (Timestamp(i64::MAX), 10_000)] {
                 let page = store.due(*workspace, *connection, until, limit).await.unwrap();
                 let expected = model.due(*workspace, *connection, until, limit);
+                assert_eq!((page.entries, page.next), (expected.entries, expected.next), "{connection}");
+                let page = store.due_replayed(*workspace, *connection, until, limit).await.unwrap();
+                let expected = model.due_in(true, *workspace, *connection, until, limit);
                 assert_eq!((page.entries, page.next), (expected.entries, expected.next), "{connection}");
             }
         }

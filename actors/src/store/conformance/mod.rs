@@ -10,6 +10,7 @@ pub mod answers;
 pub mod look;
 pub mod model;
 pub mod people;
+pub mod replays;
 pub mod run;
 pub mod steps;
 pub mod stores;

@@ -33,6 +33,7 @@ pub struct Model {
     pub rules: BTreeMap<RuleId, Rule>,
     pub names: BTreeMap<(WorkspaceId, NameKind, String), Name>,
     pub paces: BTreeMap<ConnectionId, Pace>,
+    pub replays: BTreeMap<ReplayId, Replay>,
     pub usage: BTreeMap<(WorkspaceId, Day), Usage>,
     pub people: people::People,
     pub events: BTreeMap<EventId, Kept>,
@@ -61,7 +62,8 @@ pub struct Ever {
 pub struct Kept {
     pub new: NewEvent,
     pub fate: Fate,
-    pub deliveries: BTreeMap<RuleId, Delivery>,
+    /// By rule, the first and then what was made of it by replays, in order.
+    pub deliveries: BTreeMap<(RuleId, u32), Delivery>,
     pub responses: BTreeMap<(DeliveryId, u32), ResponseDetails>,
     /// The store's own number for its place among all that happened, once it was seen.
     pub sequence: Option<u64>,
@@ -98,6 +100,7 @@ impl Default for Model {
             rules: BTreeMap::new(),
             names: BTreeMap::new(),
             paces: BTreeMap::new(),
+            replays: BTreeMap::new(),
             usage: BTreeMap::new(),
             people: people::People::default(),
             events: BTreeMap::new(),
@@ -249,6 +252,8 @@ impl Model {
                 let rule = self.rules.get(&rule_id).filter(|rule| rule.workspace_id == workspace_id);
                 rule.ok_or(Refusal::NotFound("rule"))?;
             }
+            Change::SaveReplay(replay) => self.save_replay(*replay)?,
+            Change::DeleteReplay(id) => drop(self.replays.remove(&id)),
             Change::SaveName(name) => {
                 self.workspaces.get(&name.workspace_id).ok_or(Refusal::NotFound("workspace"))?;
                 self.names.insert((name.workspace_id, name.kind, name.key.clone()), name);
@@ -291,7 +296,7 @@ impl Model {
     }
 
     /// What a workspace used on the day of a moment.
-    fn used(&mut self, workspace: WorkspaceId, at: Timestamp) -> &mut Usage {
+    pub(super) fn used(&mut self, workspace: WorkspaceId, at: Timestamp) -> &mut Usage {
         self.usage.entry((workspace, Day::of(at))).or_default()
     }
 
@@ -365,8 +370,9 @@ impl Model {
                 last_error: None,
                 notes: None,
                 attempts: Vec::new(),
+                replay: None,
             };
-            kept.deliveries.insert(rule_id, delivery);
+            kept.deliveries.insert((rule_id, 0), delivery);
         }
     }
 
@@ -458,9 +464,13 @@ impl Model {
         now: Timestamp,
     ) -> Result<Delivery, Refusal> {
         self.kept(scope, event).ok_or(Refusal::NotFound("event"))?;
-        let found = self.events[&event].deliveries.get(&rule).ok_or(Refusal::NotFound("delivery"))?.clone();
+        let kept = &self.events[&event];
+        let (key, found) = kept.named(rule).ok_or(Refusal::NotFound("delivery"))?;
         if matches!(found.status, Status::Completed | Status::Canceled) {
             return Err(Refusal::Final(found.status));
+        }
+        if !kept.standing().iter().any(|stands| stands.id == found.id) {
+            return Err(Refusal::Replayed);
         }
         let connection = self.connections.get(&found.connection_id).ok_or(Refusal::ConnectionGone)?;
         if connection.inactive.is_some() {
@@ -471,7 +481,7 @@ impl Model {
             return Err(Refusal::InFlight);
         }
         let kept = self.events.get_mut(&event).expect("it was just found");
-        let delivery = kept.deliveries.get_mut(&rule).expect("it was just found");
+        let delivery = kept.deliveries.get_mut(&key).expect("it was just found");
         delivery.status = if delivery.attempt_count == 0 { Status::Pending } else { Status::Retrying };
         (delivery.due, delivery.tries_used, delivery.completed_at) = (now, 0, None);
         Ok(delivery.clone())
@@ -488,7 +498,7 @@ impl Model {
         self.kept(scope, event).ok_or(Refusal::NotFound("event"))?;
         let kept = self.events.get_mut(&event).expect("it was just found");
         if let Some(rule) = rule {
-            let delivery = kept.deliveries.get(&rule).ok_or(Refusal::NotFound("delivery"))?;
+            let (_, delivery) = kept.named(rule).ok_or(Refusal::NotFound("delivery"))?;
             if delivery.status.is_final() {
                 return Err(Refusal::Final(delivery.status));
             }
@@ -496,12 +506,13 @@ impl Model {
         if kept.fate == Fate::Unrouted {
             kept.fate = Fate::CalledOff(now);
         } else {
-            let is_meant = |delivery: &Delivery| rule.is_none_or(|rule| delivery.rule_id == rule);
+            let named = rule.and_then(|rule| kept.named(rule)).map(|(_, delivery)| delivery.id);
+            let is_meant = |delivery: &Delivery| rule.is_none() || Some(delivery.id) == named;
             let mut open: Vec<_> =
                 kept.deliveries.values_mut().filter(|delivery| is_meant(delivery)).collect();
             open.retain(|delivery| !delivery.status.is_final());
             if open.is_empty() {
-                let first = kept.deliveries.values().next().map(|delivery| delivery.status);
+                let first = kept.shown().first().map(|delivery| delivery.status);
                 let status = first.unwrap_or_else(|| self.status(&self.events[&event]));
                 return Err(Refusal::Final(status));
             }
@@ -520,7 +531,9 @@ impl Model {
         at: Timestamp,
         limit: usize,
     ) -> usize {
-        let entries = self.due(workspace, connection, Timestamp(i64::MAX), limit).entries;
+        let due = |replayed| self.due_in(replayed, workspace, connection, Timestamp(i64::MAX), limit).entries;
+        let mut entries = [due(false), due(true)].concat();
+        entries.truncate(limit);
         for entry in &entries {
             let kept = self.events.get_mut(&entry.event_id).expect("what is queued is there");
             let is_it = |delivery: &&mut Delivery| delivery.id == entry.delivery_id;
@@ -564,6 +577,7 @@ impl Model {
             }
         }
         self.events.retain(|id, _| !gone.contains(id));
+        self.forget_replays(now, default_days);
         self.sessions.retain(|_, session| now.since(session.created_at) <= Duration::from_secs(48 * 3_600));
         self.call_off_waiting(now, default_days);
         for workspace in self.workspaces.keys() {
@@ -584,7 +598,7 @@ impl Model {
     }
 }
 
-fn call_off(delivery: &mut Delivery, at: Timestamp, why: Option<&str>) {
+pub fn call_off(delivery: &mut Delivery, at: Timestamp, why: Option<&str>) {
     (delivery.status, delivery.completed_at) = (Status::Canceled, Some(at));
     delivery.last_error = why.map(str::to_owned);
 }

@@ -2,6 +2,7 @@
 
 use super::{
     look::{self, plain},
+    model::Kept,
     steps::{Came, How, Nth, Sent, Step, Takes},
     stores::Subject,
     *,
@@ -44,11 +45,11 @@ impl<S: Subject> Run<S> {
         Self { subject, model: Model::default(), taken: Vec::new(), is_retained: false }
     }
 
-    fn store(&self) -> &dyn Store {
+    pub fn store(&self) -> &dyn Store {
         self.subject.store()
     }
 
-    fn fence(&self) -> Fence {
+    pub fn fence(&self) -> Fence {
         self.store().fence()
     }
 
@@ -83,6 +84,14 @@ impl<S: Subject> Run<S> {
     /// Takes one step.
     pub async fn take(&mut self, step: Step) {
         match step {
+            Step::CreateReplay { workspace, filter, is_now } => {
+                self.create_replay(workspace, filter, is_now).await;
+            }
+            Step::TellReplay { replay, to, is_stale } => self.tell_replay(replay, to, is_stale).await,
+            Step::ReplayPage { replay, limit, disturbed } => {
+                self.step_replay(replay, limit, disturbed).await;
+            }
+            Step::CancelReplayed { replay } => self.cancel_replayed(replay).await,
             Step::Append(sent) => self.append(sent).await,
             Step::Route { workspace, limit } => self.route(workspace, limit).await,
             Step::RouteAgain { event } => self.route_again(event).await,
@@ -503,7 +512,7 @@ impl<S: Subject> Run<S> {
         }
         let (organization, workspace, id) = nth(&events, event)?;
         let kept = self.model.events.get(&id);
-        let rules: Vec<_> = kept.into_iter().flat_map(|kept| kept.deliveries.keys().copied()).collect();
+        let rules: Vec<_> = kept.into_iter().flat_map(Kept::names).collect();
         let rule = nth(&rules, delivery).or(nth(&self.model.ever.rules, delivery))?;
         let mut scopes = vec![Scope::Organization(organization), Scope::Workspace(workspace)];
         if is_foreign {
@@ -536,8 +545,8 @@ impl<S: Subject> Run<S> {
         let expected = self.model.cancel(scope, id, rule, self.model.now);
         if expected.is_ok() {
             let kept = &self.model.events[&id];
-            let (event, of_rule) = (kept.new.event.clone(), rule.and_then(|rule| kept.deliveries.get(&rule)));
-            match of_rule.map(|delivery| delivery.id.to_string()) {
+            let (event, of_rule) = (kept.new.event.clone(), rule.and_then(|rule| kept.named(rule)));
+            match of_rule.map(|(_, delivery)| delivery.id.to_string()) {
                 Some(one) => self.model.log_of_event(act, "delivery.canceled", &event, ("delivery", one)),
                 None => self.model.log_of_event(act, "event.canceled", &event, ("event", id.to_string())),
             }
@@ -598,6 +607,11 @@ impl<S: Subject> Run<S> {
                 answers.push(store.cancel_queued(fence, workspace, connection, now, 9).await.map(drop));
                 answers.push(store.record_pace(fence, connection, pace).await);
             }
+        }
+        for replay in self.model.replays.values() {
+            let step = ReplayStep { replay: replay.clone(), again: Vec::new(), at: now };
+            answers.push(store.record_replayed(fence, step).await.map(drop));
+            answers.push(store.cancel_replayed(fence, replay.workspace_id, replay.id, now).await);
         }
         answers.push(store.forget_audit(fence, later(now, i64::from(u32::MAX))).await);
         answers.push(
@@ -699,7 +713,7 @@ pub fn nth<T: Clone>(all: &[T], number: Nth) -> Option<T> {
     all.get(usize::from(number).checked_rem(all.len())?).cloned()
 }
 
-fn name(number: u8) -> String {
+pub fn name(number: u8) -> String {
     NAMES[usize::from(number) % NAMES.len()].to_owned()
 }
 

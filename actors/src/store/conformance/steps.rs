@@ -40,6 +40,11 @@ pub enum Step {
     DeleteRule { rule: Nth },
     /// An event type, or 3 the resource of the events.
     SaveName { workspace: Nth, name: u8, label: u8 },
+    CreateReplay { workspace: Nth, filter: u8, is_now: bool },
+    TellReplay { replay: Nth, to: u8, is_stale: bool },
+    /// The next page of a replay, while one of its deliveries changes.
+    ReplayPage { replay: Nth, limit: usize, disturbed: Option<Nth> },
+    CancelReplayed { replay: Nth },
     Append(Vec<Sent>),
     /// As the tree does it: the oldest unrouted events meet the rules of their time.
     Route { workspace: Nth, limit: usize },
@@ -131,6 +136,13 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(event, delivery, is_foreign)| Retry { event, delivery, is_foreign }),
         3 => (nth(), prop::option::of(nth()), rarely())
             .prop_map(|(event, delivery, is_foreign)| Cancel { event, delivery, is_foreign }),
+        2 => (nth(), 0..12_u8, any::<bool>())
+            .prop_map(|(workspace, filter, is_now)| CreateReplay { workspace, filter, is_now }),
+        2 => (nth(), 0..5_u8, rarely())
+            .prop_map(|(replay, to, is_stale)| TellReplay { replay, to, is_stale }),
+        6 => (nth(), 1..5_usize, prop::option::weighted(0.4, nth()))
+            .prop_map(|(replay, limit, disturbed)| ReplayPage { replay, limit, disturbed }),
+        1 => nth().prop_map(|replay| CancelReplayed { replay }),
         1 => (nth(), 1..4_usize).prop_map(|(connection, limit)| CancelQueued { connection, limit }),
         1 => (nth(), prop::option::of(1..9_000_i64))
             .prop_map(|(connection, paused_ms)| Pace { connection, paused_ms }),

@@ -51,8 +51,6 @@ const RESPONSES_BYTES_MAX: usize = 2 << 20;
 
 /// Rows of usage in one record.
 const USED_PER_RECORD_MAX: usize = 1_024;
-/// Bytes of one of them, about.
-const USED_BYTES: u64 = 32;
 
 /// Looks at the state, and makes a record of what it sees.
 type Look<'a> = &'a mut dyn FnMut(&State<IndexView>) -> Result<Option<Record>, StoreError>;
@@ -66,7 +64,7 @@ struct Live {
     /// Entries of the audit log.
     audit: Vec<(String, u64)>,
     paced: BTreeSet<ConnectionId>,
-    /// Rows of usage that a record here counts for, or tells.
+    /// Rows of usage that a record here counts for, or tells: too small to weigh anything.
     used: BTreeSet<UsageKey>,
     /// The record that says who owns the store is here.
     opened: bool,
@@ -341,10 +339,11 @@ fn live_in(
         if record.sequence >= sealed.end {
             break;
         }
-        let (sequence, bytes) = (record.sequence, record.body.len() as u64);
+        let (sequence, mut bytes) = (record.sequence, record.body.len() as u64);
         let state = state.read();
         let mut record = Record::decode(&record.body)?;
         if let Record::Audited { entry, record: done } = record {
+            bytes = bytes.saturating_sub(entry.len() as u64);
             if state.keeps_audit(&entry, sequence)? {
                 live.bytes += entry.len() as u64;
                 live.audit.push((entry, sequence));
@@ -361,6 +360,13 @@ fn live_in(
                     live.bytes += bytes;
                 } else {
                     live.unrouted |= state.is_met_by_unrouted(&change, intake.settled())?;
+                }
+                continue;
+            }
+            Record::Replayed { replay, .. } => {
+                if let Some(change) = state.still_replays(&replay, sequence)? {
+                    live.bytes += change.len() as u64;
+                    live.changes.push((change, sequence));
                 }
                 continue;
             }
@@ -395,6 +401,5 @@ fn live_in(
             live.bytes += bytes + rows_bytes;
         }
     }
-    live.bytes += live.used.len() as u64 * USED_BYTES;
     Ok(live)
 }

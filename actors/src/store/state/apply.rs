@@ -1,6 +1,7 @@
 //! What a record does to the view: the same for one of just now and for one read back years later.
 
 use super::{change::decode_json, *};
+use crate::domain::replay;
 
 impl<V: View> State<V> {
     fn saw(&mut self, moment: Timestamp) {
@@ -57,6 +58,12 @@ impl<V: View> State<V> {
                 }
             }
             Record::Carried(carried) => self.apply_carried(*carried, place)?,
+            Record::CarriedReplayed(carried, replays) => {
+                self.apply_carried(carried.replayed(replays), place)?;
+            }
+            Record::Replayed { replay, again, at } => {
+                self.apply_replayed(&replay, again, at, place.sequence)?;
+            }
             Record::Void => {}
             Record::Audited { entry, record } => {
                 self.apply(*record, place)?;
@@ -132,9 +139,10 @@ impl<V: View> State<V> {
                 last_error: None,
                 notes: None,
                 attempts: Vec::new(),
+                replay: None,
             };
             self.enqueue(&delivery)?;
-            self.save_new(keys::delivery(workspace, delivery.event_id, delivery.id), &delivery);
+            self.save_new_delivery(&delivery);
         }
         if stored.tally.total == 0 {
             stored.completed_at = Some(routed.at);
@@ -210,16 +218,17 @@ impl<V: View> State<V> {
         self.view.delete(keys::unrouted(workspace, carried.sequence));
         stored.routed = true;
         stored.unmatched_at = (!carried.unmatched.is_empty()).then_some(place.sequence);
-        stored.tally.total = u32::try_from(carried.deliveries.len()).unwrap_or(u32::MAX);
+        replay::put_in_order(&mut carried.deliveries);
+        stored.tally = replay::tally(&carried.deliveries);
         for mut delivery in carried.deliveries {
             for attempt in &mut delivery.attempts {
                 attempt.response_at = attempt.response_at.map(|_| place.sequence);
             }
-            stored.tally.shift(Status::Pending, delivery.status);
             if !delivery.status.is_final() {
                 self.enqueue(&delivery)?;
             }
-            self.save(keys::delivery(workspace, id, delivery.id), &delivery);
+            self.shift_replay(&delivery, None, Some(delivery.status))?;
+            self.save_delivery(&delivery);
         }
         (stored.started_at, stored.completed_at) = (carried.started_at, carried.completed_at);
         self.save_event(&stored, before);
@@ -242,8 +251,7 @@ impl<V: View> State<V> {
         id: DeliveryId,
         change: impl FnOnce(&mut Delivery),
     ) -> Result<(), StoreError> {
-        let key = keys::delivery(workspace, event, id);
-        let Some(mut delivery) = self.load::<Delivery>(&key)? else { return Ok(()) };
+        let Some(mut delivery) = self.load_delivery(workspace, event, id)? else { return Ok(()) };
         let Some(mut stored) = self.stored_event(workspace, event)? else { return Ok(()) };
         let (status, due, event_status) = (delivery.status, delivery.due, stored.status());
         change(&mut delivery);
@@ -257,12 +265,18 @@ impl<V: View> State<V> {
         if is_queued && (!was_queued || due != delivery.due) {
             self.enqueue(&delivery)?;
         }
-        stored.tally.shift(status, delivery.status);
+        self.save_delivery(&delivery);
+        self.shift_replay(&delivery, Some(status), Some(delivery.status))?;
+        if delivery.replay.is_some() && delivery.status == Status::Canceled {
+            // What it was a replay of stands again.
+            stored.tally = replay::tally(&self.deliveries(workspace, event)?);
+        } else {
+            stored.tally.shift(status, delivery.status);
+        }
         stored.started_at = stored.started_at.into_iter().chain(delivery.started_at).min();
         // An attempt at a delivery called off meanwhile does not set the end back.
         let is_final = stored.status().is_final();
         stored.completed_at = stored.completed_at.max(delivery.completed_at).filter(|_| is_final);
-        self.save(key, &delivery);
         self.save_event(&stored, event_status);
         Ok(())
     }
@@ -287,9 +301,8 @@ impl<V: View> State<V> {
         }
     }
 
-    fn enqueue(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
-        let key = keys::queued(delivery.workspace_id, delivery.connection_id, delivery.due, delivery.id);
-        self.view.put_new(key, delivery.event_id.as_bytes().to_vec());
+    pub(super) fn enqueue(&mut self, delivery: &Delivery) -> Result<(), StoreError> {
+        self.view.put_new(keys::waiting(delivery, delivery.due), delivery.event_id.as_bytes().to_vec());
         if delivery.due != delivery.created_at {
             self.view.put(Self::put_off(delivery), Vec::new());
         }
@@ -299,7 +312,7 @@ impl<V: View> State<V> {
     /// Takes a delivery out of the queue, where it was until `due`.
     fn dequeue(&mut self, delivery: &Delivery, due: Timestamp) -> Result<(), StoreError> {
         let (workspace, connection) = (delivery.workspace_id, delivery.connection_id);
-        self.view.delete(keys::queued(workspace, connection, due, delivery.id));
+        self.view.delete(keys::waiting(delivery, due));
         if due != delivery.created_at {
             self.view.delete(Self::put_off(delivery));
         }
@@ -350,7 +363,7 @@ impl<V: View> State<V> {
         self.view.put_new(keys::event_of_organization(event.organization_id, event.id), workspace);
     }
 
-    fn save_event(&mut self, stored: &StoredEvent, before: Status) {
+    pub(super) fn save_event(&mut self, stored: &StoredEvent, before: Status) {
         let (workspace, id) = (stored.event.workspace_id, stored.event.id);
         let after = stored.status();
         if before != after {
@@ -367,6 +380,7 @@ impl<V: View> State<V> {
             if !delivery.status.is_final() {
                 self.dequeue(&delivery, delivery.due)?;
             }
+            self.shift_replay(&delivery, Some(delivery.status), None)?;
             self.view.delete(keys::delivery(workspace, id, delivery.id));
         }
         for key in Self::lists(&stored.event) {

@@ -198,6 +198,14 @@ impl<V: View> State<V> {
                 let done = |row: &User| Done::to_user(row, "user.deleted");
                 self.of_row(&keys::user(*organization_id, *id), done)?
             }
+            Change::SaveReplay(row) => {
+                let of = (row.organization_id, Some(row.workspace_id));
+                match self.row::<crate::domain::replay::Replay>(&keys::replay(row.id))? {
+                    None => Some(Done::to(of, "replay.created", "replay", row.id, None)),
+                    old => Done::to(of, "replay.updated", "replay", row.id, None).changing(old, row),
+                }
+            }
+            Change::DeleteReplay(_) => None,
             Change::UpdateMachineKey(_)
             | Change::SaveCatalog(_)
             | Change::TestOne { .. }

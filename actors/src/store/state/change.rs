@@ -103,6 +103,8 @@ impl<V: View> State<V> {
                 check_version("grant", version, grant.version)?;
             }
             Change::SaveName(name) => self.check_name_saved(name)?,
+            Change::SaveReplay(replay) => self.check_replay_saved(replay)?,
+            Change::DeleteReplay(_) => {}
             Change::TestOne { workspace_id, rule_id, .. } => {
                 let rule = self.row::<Rule>(&keys::rule(*rule_id))?;
                 rule.filter(|rule| rule.workspace_id == *workspace_id).ok_or(Refusal::NotFound("rule"))?;
@@ -240,6 +242,8 @@ impl<V: View> State<V> {
             Change::SaveName(name) => {
                 self.save_row(keys::name(name.workspace_id, name.kind, &name.key), at, &name);
             }
+            Change::SaveReplay(replay) => self.apply_replay(&replay, at),
+            Change::DeleteReplay(id) => self.delete_replay(id)?,
             Change::TestOne { workspace_id, event_id, rule_id } => {
                 self.save(keys::tested_rule(workspace_id, event_id), &rule_id);
             }
@@ -373,6 +377,9 @@ impl<V: View> State<V> {
             Change::SaveName(row) => self
                 .row_of(&keys::name(row.workspace_id, row.kind, &row.key), sequence)?
                 .map(Change::SaveName),
+            Change::SaveReplay(row) => {
+                self.row_of(&keys::replay(row.id), sequence)?.map(|row| Change::SaveReplay(Box::new(row)))
+            }
             Change::TestOne { workspace_id, event_id, rule_id } => self
                 .tested_rule(workspace_id, event_id)?
                 .map(|_| Change::TestOne { workspace_id, event_id, rule_id }),
@@ -386,6 +393,7 @@ impl<V: View> State<V> {
             Change::AcceptInvitation(accepted) => self.user_of(&accepted.1, sequence)?,
             Change::DeleteConnection { .. }
             | Change::DeleteRule(_)
+            | Change::DeleteReplay(_)
             | Change::DeleteInvitation { .. }
             | Change::DeleteUser { .. }
             | Change::ForgetAudit { .. }

@@ -5,6 +5,7 @@
 //! bounded: a page that would take more comes back short, with where to go on.
 
 use super::*;
+use crate::domain::replay;
 
 /// Look-ups a page may take before it comes back short.
 const STEPS_MAX: usize = 4_000;
@@ -119,7 +120,8 @@ impl<V: View> State<V> {
         Ok(page)
     }
 
-    /// Whether an event has a delivery that passes. That of a rule has a key of its own; others are gone through.
+    /// Whether a delivery that passes stands for one of an event's rules. Of a rule that did not take the event
+    /// one look says so; others are gone through.
     fn has_delivery(
         &self,
         stored: &StoredEvent,
@@ -132,11 +134,13 @@ impl<V: View> State<V> {
         let Event { workspace_id, id, .. } = stored.event;
         if let Some(rule) = filter.rule {
             *steps += 1;
-            let key = keys::delivery(workspace_id, id, DeliveryId::of(id, rule));
-            return Ok(self.load::<Delivery>(&key)?.is_some_and(|delivery| filter.passes(&delivery)));
+            if self.load_delivery(workspace_id, id, DeliveryId::of(id, rule))?.is_none() {
+                return Ok(false);
+            }
         }
         *steps += 1 + stored.tally.total as usize;
-        Ok(self.deliveries(workspace_id, id)?.iter().any(|delivery| filter.passes(delivery)))
+        let deliveries = self.deliveries(workspace_id, id)?;
+        Ok(replay::standing(&deliveries).any(|delivery| filter.passes(delivery)))
     }
 
     /// The lists whose common events make a page. In an organization filters are looked at event by event.
@@ -243,8 +247,9 @@ impl<V: View> State<V> {
             let Some(connection) = self.row::<Connection>(&keys::connection(id))? else { continue };
             // What was not put off is due since it was made, so the head of the queue is the oldest of
             // those, unless it was put off itself; and then the oldest of these is older.
-            let [queue, put_off] = [keys::queue(workspace, id), keys::put_off_of(workspace, id)];
-            let times = [self.first_time(&queue)?, self.first_time(&put_off)?];
+            let queues = [keys::queue(workspace, id), keys::lower_queue(workspace, id)];
+            let put_off = self.first_time(&keys::put_off_of(workspace, id))?;
+            let times = [self.first_time(&queues[0])?, self.first_time(&queues[1])?, put_off];
             let oldest = times.into_iter().flatten().min().unwrap_or_default();
             records.push(QueueReport { connection, waiting: depth.waiting, oldest });
         }

@@ -42,16 +42,22 @@
 //! | `q` | workspace, connection, due, delivery | event: the queue |
 //! | `Q` | workspace, connection | how many wait in the queue |
 //! | `a` | workspace, connection, time made, delivery | nothing: those in the queue that are due later than when they were made |
+//! | `z` | workspace, connection, due, delivery | event: the queue of what is replayed |
+//! | `b` | replay | replay |
+//! | `B` | workspace, replay | nothing: the list |
+//! | `Y` | replay | nothing: those under way |
+//! | `Z` | replay | how many deliveries it made, and where they stand |
 //! | `U` | workspace, day | what was used |
 //! | `x` | workspace, hash of idempotency key | event, fingerprint, time |
 //! | `X` | time, workspace, hash | nothing: what to forget first |
 
 use crate::{
     domain::{
+        delivery::Delivery,
         event::Status,
         ids::{
-            AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, RuleId, SessionId,
-            UserId, WorkspaceId,
+            AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, ReplayId, RuleId,
+            SessionId, UserId, WorkspaceId,
         },
         names::NameKind,
         timestamp::Timestamp,
@@ -275,6 +281,39 @@ pub fn queue(workspace: WorkspaceId, connection: ConnectionId) -> Key {
 }
 pub fn queued(workspace: WorkspaceId, connection: ConnectionId, due: Timestamp, id: DeliveryId) -> Key {
     key(b'q', &[workspace.as_bytes(), connection.as_bytes(), &due.to_be_bytes(), id.as_bytes()])
+}
+/// Where a delivery waits that is due then.
+pub fn waiting(delivery: &Delivery, due: Timestamp) -> Key {
+    let Delivery { workspace_id, connection_id, id, .. } = *delivery;
+    match delivery.replay {
+        None => queued(workspace_id, connection_id, due, id),
+        Some(_) => lower_queued(workspace_id, connection_id, due, id),
+    }
+}
+/// Of what is replayed; otherwise as [`queue`].
+pub fn lower_queue(workspace: WorkspaceId, connection: ConnectionId) -> Key {
+    key(b'z', &[workspace.as_bytes(), connection.as_bytes()])
+}
+pub fn lower_queues_of(workspace: WorkspaceId) -> Key {
+    key(b'z', &[workspace.as_bytes()])
+}
+pub fn lower_queued(workspace: WorkspaceId, connection: ConnectionId, due: Timestamp, id: DeliveryId) -> Key {
+    key(b'z', &[workspace.as_bytes(), connection.as_bytes(), &due.to_be_bytes(), id.as_bytes()])
+}
+pub fn replay(id: ReplayId) -> Key {
+    key(b'b', &[id.as_bytes()])
+}
+pub fn replays_of(workspace: WorkspaceId) -> Key {
+    key(b'B', &[workspace.as_bytes()])
+}
+pub fn replay_of(workspace: WorkspaceId, id: ReplayId) -> Key {
+    key(b'B', &[workspace.as_bytes(), id.as_bytes()])
+}
+pub fn replay_under_way(id: ReplayId) -> Key {
+    key(b'Y', &[id.as_bytes()])
+}
+pub fn replay_tally(id: ReplayId) -> Key {
+    key(b'Z', &[id.as_bytes()])
 }
 pub fn queue_depth(workspace: WorkspaceId, connection: ConnectionId) -> Key {
     key(b'Q', &[workspace.as_bytes(), connection.as_bytes()])

@@ -10,11 +10,13 @@ mod apply;
 mod audit;
 mod change;
 mod claims;
+mod deliveries;
 mod history;
 pub mod keys;
 mod names;
 mod queue;
 pub mod record;
+mod replays;
 mod retention;
 pub mod usage;
 mod users;
@@ -283,34 +285,6 @@ impl<V: View> State<V> {
         id: EventId,
     ) -> Result<Option<StoredEvent>, StoreError> {
         self.load(&keys::event(workspace, id))
-    }
-
-    /// All deliveries of an event, in rule order.
-    pub(super) fn deliveries(
-        &self,
-        workspace: WorkspaceId,
-        event: EventId,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let mut deliveries: Vec<Delivery> = Vec::new();
-        let prefix = keys::deliveries_of(workspace, event);
-        self.view.scan(&prefix, &keys::end_of(&prefix), Order::Ascending, &mut |_, value| {
-            deliveries.push(decode(value)?);
-            Ok(true)
-        })?;
-        deliveries.sort_by_key(|delivery| delivery.rule_id);
-        Ok(deliveries)
-    }
-
-    /// The delivery of a rule; `rule` may also be the delivery's own id.
-    fn delivery_of_rule(
-        &self,
-        workspace: WorkspaceId,
-        event: EventId,
-        rule: RuleId,
-    ) -> Result<Option<Delivery>, StoreError> {
-        let is_it =
-            |delivery: &Delivery| delivery.rule_id == rule || delivery.id.as_bytes() == rule.as_bytes();
-        Ok(self.deliveries(workspace, event)?.into_iter().find(is_it))
     }
 
     fn load<T: serde::de::DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {

@@ -1,6 +1,7 @@
 //! What waits: events to be routed, deliveries to be attempted, and what is decided about them.
 
 use super::{audit::Done, *};
+use std::collections::BTreeMap;
 
 impl<V: View> State<V> {
     /// See [`Store::unrouted`]; where the events' payloads lie.
@@ -43,9 +44,23 @@ impl<V: View> State<V> {
         until: Timestamp,
         limit: usize,
     ) -> Result<DuePage, StoreError> {
+        self.due_in(&keys::queue(workspace, connection), until, limit)
+    }
+
+    /// See [`Store::due_replayed`].
+    pub fn due_replayed(
+        &self,
+        workspace: WorkspaceId,
+        connection: ConnectionId,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<DuePage, StoreError> {
+        self.due_in(&keys::lower_queue(workspace, connection), until, limit)
+    }
+
+    fn due_in(&self, prefix: &[u8], until: Timestamp, limit: usize) -> Result<DuePage, StoreError> {
         let mut page = DuePage::default();
-        let prefix = keys::queue(workspace, connection);
-        self.view.scan(&prefix, &keys::end_of(&prefix), Order::Ascending, &mut |key, value| {
+        self.view.scan(prefix, &keys::end_of(prefix), Order::Ascending, &mut |key, value| {
             let entry = keys::due_entry(key, value);
             if self.claims.deliveries.contains_key(&entry.delivery_id) {
                 return Ok(true);
@@ -75,8 +90,7 @@ impl<V: View> State<V> {
         if self.claims.deliveries.contains_key(&entry.delivery_id) {
             return Ok(Err(Begun::NotDue));
         }
-        let delivery =
-            self.load::<Delivery>(&keys::delivery(workspace, entry.event_id, entry.delivery_id))?;
+        let delivery = self.load_delivery(workspace, entry.event_id, entry.delivery_id)?;
         // Called off, retried by a person, or forgotten since the queue was read.
         if delivery.as_ref().is_none_or(|delivery| delivery.status.is_final() || delivery.due != entry.due) {
             return Ok(Err(Begun::NotDue));
@@ -124,8 +138,12 @@ impl<V: View> State<V> {
         at: Timestamp,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        let page = self.due(workspace, connection, Timestamp(i64::MAX), limit)?;
-        for entry in &page.entries {
+        let mut entries = self.due(workspace, connection, Timestamp(i64::MAX), limit)?.entries;
+        let left = limit - entries.len();
+        if left > 0 {
+            entries.extend(self.due_replayed(workspace, connection, Timestamp(i64::MAX), left)?.entries);
+        }
+        for entry in &entries {
             self.commit(Record::Canceled {
                 workspace_id: workspace,
                 event_id: entry.event_id,
@@ -134,7 +152,7 @@ impl<V: View> State<V> {
                 reason: "the connection was deleted".to_owned(),
             })?;
         }
-        Ok(page.entries.len())
+        Ok(entries.len())
     }
 
     /// See [`Store::retry`]. Returns the sequence to wait for, too.
@@ -152,6 +170,10 @@ impl<V: View> State<V> {
         if matches!(delivery.status, Status::Completed | Status::Canceled) {
             return Err(Refusal::Final(delivery.status).into());
         }
+        let stands = self.delivery_of_rule(workspace, event, delivery.rule_id)?;
+        if stands.is_some_and(|stands| stands.id != delivery.id) {
+            return Err(Refusal::Replayed.into());
+        }
         let connection = self.row::<Connection>(&keys::connection(delivery.connection_id))?;
         let connection = connection.ok_or(Refusal::ConnectionGone)?;
         if connection.inactive.is_some() {
@@ -168,7 +190,7 @@ impl<V: View> State<V> {
             Record::Retried { workspace_id: workspace, event_id: record_event, delivery_id: id, at: now };
         let done = act.map(|act| (act, Done::to_delivery(&stored.event, "delivery.retried", id)));
         let sequence = self.commit_done(record, done)?;
-        let delivery = self.load(&keys::delivery(workspace, event, id))?.unwrap_or(delivery);
+        let delivery = self.load_delivery(workspace, event, id)?.unwrap_or(delivery);
         Ok((delivery, sequence))
     }
 
@@ -220,22 +242,35 @@ impl<V: View> State<V> {
     /// See [`Store::queues`]. Queues of connections that take nothing are left out; those of
     /// connections that are gone are due at once, to be called off.
     pub fn queues(&self, workspace: WorkspaceId) -> Result<Vec<(ConnectionId, Timestamp)>, StoreError> {
-        let prefix = keys::queues_of(workspace);
-        let (mut from, end, mut queues) = (prefix.clone(), keys::end_of(&prefix), Vec::new());
-        loop {
-            let mut head = None;
-            self.view.scan(&from, &end, Order::Ascending, &mut |key, value| {
-                head =
-                    Some((ConnectionId::from_bytes(keys::part_at(key, 17)), keys::due_entry(key, value).due));
-                Ok(false)
-            })?;
-            let Some((connection, due)) = head else { return Ok(queues) };
+        let mut heads = self.heads(keys::queues_of(workspace))?;
+        for (connection, due) in self.heads(keys::lower_queues_of(workspace))? {
+            let head = heads.entry(connection).or_insert(due);
+            *head = due.min(*head);
+        }
+        let mut queues = Vec::with_capacity(heads.len());
+        for (connection, due) in heads {
             match self.load::<(u64, bool)>(&keys::connection_of(workspace, connection))? {
                 Some((_, true)) => queues.push((connection, due)),
                 Some((_, false)) => {}
                 None => queues.push((connection, Timestamp(0))),
             }
-            from = keys::end_of(&keys::queue(workspace, connection));
+        }
+        Ok(queues)
+    }
+
+    /// Who has a queue under a prefix, and when its first is due.
+    fn heads(&self, prefix: Key) -> Result<BTreeMap<ConnectionId, Timestamp>, StoreError> {
+        let (end, mut from, mut heads) = (keys::end_of(&prefix), prefix, BTreeMap::new());
+        loop {
+            let mut head = None;
+            self.view.scan(&from, &end, Order::Ascending, &mut |key, value| {
+                let connection = ConnectionId::from_bytes(keys::part_at(key, 17));
+                head = Some((connection, keys::due_entry(key, value).due, keys::end_of(&key[..33])));
+                Ok(false)
+            })?;
+            let Some((connection, due, next)) = head else { return Ok(heads) };
+            heads.insert(connection, due);
+            from = next;
         }
     }
 
@@ -266,7 +301,8 @@ impl<V: View> State<V> {
                 })?;
                 Ok::<_, StoreError>(next)
             };
-            let Some(id) = next_under(b'u')?.into_iter().chain(next_under(b'q')?).min() else { break };
+            let next = [next_under(b'u')?, next_under(b'q')?, next_under(b'z')?];
+            let Some(id) = next.into_iter().flatten().min() else { break };
             if let Some(due) = self.next_due(id)? {
                 found.push(UnfinishedWorkspace { id, due });
             }
@@ -289,7 +325,7 @@ impl<V: View> State<V> {
 fn pass_by_beyond(routed: &mut Routed, bytes_max: usize) {
     let mut bytes = 0;
     let fits = |matched: &&Matched| {
-        bytes += matched.action.len() + matched.destination.len() + matched.created_by.len() + 64;
+        bytes += matched.bytes();
         bytes <= bytes_max
     };
     let fitting = routed.matched.iter().take_while(fits).count();

@@ -7,14 +7,15 @@ use crate::{
     domain::{
         delivery::{ATTEMPTS_KEPT, Delivery, NOTES_BYTES_MAX, ResponseDetails},
         ids::{ConnectionId, DeliveryId, EventId, WorkspaceId},
+        replay::ReplayOf,
         routing::{MATCHES_MAX, RuleVerdict},
         timestamp::Timestamp,
         usage::UsageRow,
     },
-    store::{Attempted, Change, NewEvent, PAYLOAD_BYTES_MAX, Pace, Routed, StoreError},
+    store::{Again, Attempted, Change, NewEvent, PAYLOAD_BYTES_MAX, Pace, Routed, StoreError},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The journal's kind byte of a record in this format.
 pub const RECORD_KIND: u8 = 1;
@@ -81,6 +82,15 @@ pub enum Record {
     },
     /// What workspaces used in a day by now, all told, whatever was counted before.
     Used(Vec<UsageRow>),
+    /// How far a replay is, a [`Replay`](crate::domain::replay::Replay) as JSON, and what that queued.
+    Replayed {
+        replay: String,
+        again: Vec<Again>,
+        at: Timestamp,
+    },
+    /// [`Self::Carried`] as it is written of an event that was replayed: with what its deliveries are
+    /// replays of. Read, it is one like others.
+    CarriedReplayed(Box<Carried>, Vec<(DeliveryId, ReplayOf)>),
 }
 
 /// An event with all that became of it.
@@ -105,6 +115,20 @@ impl Carried {
     pub fn response(self, delivery: DeliveryId, number: u32) -> Option<ResponseDetails> {
         let mut responses = self.responses.into_iter();
         responses.find(|(of, kept, _)| (*of, *kept) == (delivery, number)).map(|(_, _, response)| response)
+    }
+
+    /// What its deliveries are replays of, those that are.
+    fn replays(&self) -> Vec<(DeliveryId, ReplayOf)> {
+        self.deliveries.iter().filter_map(|delivery| Some((delivery.id, delivery.replay?))).collect()
+    }
+
+    /// The same with what its deliveries are replays of.
+    pub fn replayed(mut self, replays: Vec<(DeliveryId, ReplayOf)>) -> Self {
+        let replays: HashMap<_, _> = replays.into_iter().collect();
+        for delivery in &mut self.deliveries {
+            delivery.replay = replays.get(&delivery.id).copied();
+        }
+        self
     }
 
     /// What a response takes up, at most.
@@ -150,7 +174,7 @@ impl Carried {
             let Delivery { destination, action, created_by, last_error, notes, attempts, .. } = delivery;
             let attempts = attempts.iter().map(|attempt| attempt.message.len() + 72);
             let said = last_error.iter().chain(notes).map(String::len).sum::<usize>();
-            destination.len() + action.len() + created_by.len() + said + attempts.sum::<usize>() + 192
+            destination.len() + action.len() + created_by.len() + said + attempts.sum::<usize>() + 256
         };
         let deliveries = self.deliveries.iter().map(delivery).sum::<usize>();
         let reasons = self.unmatched.iter().map(|verdict| verdict.reason.len() + 48).sum::<usize>();
@@ -168,7 +192,7 @@ fn cut(message: &mut String) {
 const _: () = assert!(
     PAYLOAD_BYTES_MAX
         + MATCHES_BYTES_MAX
-        + MATCHES_MAX * (2 * MESSAGE_BYTES_MIN + NOTES_BYTES_MAX + 264)
+        + MATCHES_MAX * (2 * MESSAGE_BYTES_MIN + NOTES_BYTES_MAX + 328)
         + (1 << 20)
         <= RECORD_BYTES_MAX,
     "an event fits a record with its deliveries, their last attempts, and room for reasons"
@@ -184,13 +208,27 @@ impl Record {
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).expect("writing to memory does not fail")
+        let replays = match self {
+            Self::Carried(carried) => carried.replays(),
+            _ => Vec::new(),
+        };
+        let encoded = match self {
+            Self::Carried(carried) if !replays.is_empty() => {
+                postcard::to_stdvec(&Self::CarriedReplayed(carried.clone(), replays))
+            }
+            _ => postcard::to_stdvec(self),
+        };
+        encoded.expect("writing to memory does not fail")
     }
 
     /// The record in these bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        postcard::from_bytes(bytes)
-            .map_err(|err| StoreError::Damaged(format!("unreadable journal record: {err}")))
+        let record = postcard::from_bytes(bytes)
+            .map_err(|err| StoreError::Damaged(format!("unreadable journal record: {err}")))?;
+        Ok(match record {
+            Self::CarriedReplayed(carried, replays) => Self::Carried(Box::new(carried.replayed(replays))),
+            record => record,
+        })
     }
 }
 
@@ -284,6 +322,7 @@ mod tests {
             last_error: Some("\u{e9}".repeat(message_bytes / 2)),
             notes: Some("n".repeat(NOTES_BYTES_MAX)),
             attempts: (1..=attempts).map(attempt).collect(),
+            replay: None,
         }
     }
 

@@ -121,8 +121,7 @@ impl<V: View> State<V> {
         attempted: &Attempted,
         sequence: u64,
     ) -> Result<bool, StoreError> {
-        let key = keys::delivery(workspace, attempted.event_id, attempted.delivery_id);
-        let delivery = self.load::<Delivery>(&key)?;
+        let delivery = self.load_delivery(workspace, attempted.event_id, attempted.delivery_id)?;
         let mut kept = delivery.iter().flat_map(|delivery| &delivery.attempts);
         Ok(kept.any(|attempt| attempt.response_at == Some(sequence)))
     }

@@ -6,6 +6,7 @@
 use super::*;
 use crate::domain::{
     delivery::Outcome,
+    replay::Replay,
     usage::{Day, USAGE_DAYS_KEPT, Usage, UsageRow},
 };
 use std::{collections::BTreeMap, ops::RangeInclusive};
@@ -32,6 +33,11 @@ pub fn counts(record: &Record) -> Option<(UsageKey, Usage)> {
             let delivered = u64::from(attempted.outcome == Outcome::Delivered);
             let usage = Usage { attempts: 1, delivered, ..none };
             Some(((*workspace_id, Day::of(attempted.finished_at)), usage))
+        }
+        Record::Replayed { replay, again, at } => {
+            let workspace_id = serde_json::from_str::<Replay>(replay).ok()?.workspace_id;
+            let deliveries = again.iter().filter(|again| !again.event_id.is_test()).count() as u64;
+            Some(((workspace_id, Day::of(*at)), Usage { deliveries, ..none }))
         }
         _ => None,
     }

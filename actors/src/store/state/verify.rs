@@ -5,7 +5,7 @@
 //! needs nothing else to stand still.
 
 use super::*;
-use crate::store::ledger::Records;
+use crate::{domain::replay, store::ledger::Records};
 use parking_lot::RwLock;
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -24,6 +24,7 @@ impl<V: View> State<V> {
         found: &mut Verification,
     ) -> Result<Option<Key>, StoreError> {
         let is_event = after.as_ref().is_none_or(|key| key.starts_with(b"e"));
+        let is_lower = after.as_ref().is_some_and(|key| key.starts_with(b"z"));
         let from = after.map_or_else(|| vec![b'e'], |key| [&key[..], &[0]].concat());
         let (mut last, mut looked_at) = (None, 0);
         if is_event {
@@ -34,13 +35,14 @@ impl<V: View> State<V> {
             })?;
             return Ok(last.or_else(|| Some(vec![b'q'])));
         }
-        self.view.scan(&from, b"r", Order::Ascending, &mut |key, value| {
+        let end = if is_lower { b"{" } else { b"r" };
+        self.view.scan(&from, end, Order::Ascending, &mut |key, value| {
             self.verify_queued(key, value, found)?;
             looked_at += 1;
             last = (looked_at >= limit).then(|| key.to_vec());
             Ok(last.is_none())
         })?;
-        Ok(last)
+        Ok(last.or_else(|| (!is_lower).then(|| vec![b'z'])))
     }
 
     /// Returns how many deliveries it has.
@@ -58,14 +60,13 @@ impl<V: View> State<V> {
             fault(found, format!("event {id} {what}"));
         }
         let deliveries = self.deliveries(workspace, id)?;
-        let count = deliveries.len();
-        let mut tally =
-            Tally { total: u32::try_from(deliveries.len()).unwrap_or(u32::MAX), ..Tally::default() };
-        for delivery in deliveries {
+        let (count, tally) = (deliveries.len(), replay::tally(&deliveries));
+        for delivery in &deliveries {
             found.deliveries += 1;
-            tally.shift(Status::Pending, delivery.status);
-            let key = keys::queued(workspace, delivery.connection_id, delivery.due, delivery.id);
-            let is_queued = self.view.get(&key)?.is_some();
+            let is_queued = self.view.get(&keys::waiting(delivery, delivery.due))?.is_some();
+            if delivery.replay.is_some_and(|of| !deliveries.iter().any(|first| first.id == of.first)) {
+                fault(found, format!("delivery {} is a replay of one that is not there", delivery.id));
+            }
             match (delivery.status.is_final(), is_queued) {
                 (true, false) => found.finished += 1,
                 (false, true) => found.scheduled += 1,

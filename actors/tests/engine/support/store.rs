@@ -8,13 +8,14 @@ use actors::{
         delivery::{Delivery, ResponseDetails},
         grant::Grant,
         ids::{
-            AttemptId, AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, RuleId,
-            SessionId, UserId, WorkspaceId,
+            AttemptId, AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, ReplayId,
+            RuleId, SessionId, UserId, WorkspaceId,
         },
         key::{MachineKey, PublishableKey},
         mapping::DefaultMapping,
         names::{Name, NameKind},
         plan::Retention,
+        replay::{AsOf, Replay, ReplayFilter},
         rule::Rule,
         session::Session,
         timestamp::Timestamp,
@@ -24,8 +25,9 @@ use actors::{
     },
     store::{
         Appended, Attempted, Begun, Change, DueEntry, DuePage, EventDetails, EventFilter, EventSummary,
-        Fence, Held, NewEvent, Pace, Page, QueueReport, Routed, RuleFilter, RulesAsOf, Scope, SessionFilter,
-        Store, StoreError, Unavailable, UnfinishedWorkspace, UnroutedPage, Verification,
+        Fence, Held, NewEvent, Pace, Page, QueueReport, ReplayPage, ReplayStep, ReplayView, Routed,
+        RuleFilter, RulesAsOf, Scope, SessionFilter, Store, StoreError, Unavailable, UnfinishedWorkspace,
+        UnroutedPage, Verification,
     },
 };
 use async_trait::async_trait;
@@ -227,6 +229,7 @@ watched! {
     rules_as_of(workspace: WorkspaceId, sequence: u64) -> RulesAsOf;
     record_routing(fence: Fence, workspace: WorkspaceId, routed: Vec<Routed>) -> ();
     due(workspace: WorkspaceId, connection: ConnectionId, until: Timestamp, limit: usize) -> DuePage;
+    due_replayed(workspace: WorkspaceId, connection: ConnectionId, until: Timestamp, limit: usize) -> DuePage;
     cancel_queued(fence: Fence, workspace: WorkspaceId, connection: ConnectionId, at: Timestamp, limit: usize) -> usize;
     pace(connection: ConnectionId) -> Pace;
     record_pace(fence: Fence, connection: ConnectionId, pace: Pace) -> ();
@@ -262,6 +265,12 @@ watched! {
     rule(scope: Scope, id: RuleId) -> Option<Rule>;
     rules(scope: Scope, filter: RuleFilter, after: Option<RuleId>, limit: usize) -> Page<Rule, RuleId>;
     names(workspace: WorkspaceId, kind: NameKind) -> Vec<Name>;
+    replay(scope: Scope, id: ReplayId) -> Option<ReplayView>;
+    replays(workspace: WorkspaceId, after: Option<ReplayId>, limit: usize) -> Page<ReplayView, ReplayId>;
+    replays_under_way(after: Option<ReplayId>, limit: usize) -> Vec<ReplayView>;
+    replay_page(workspace: WorkspaceId, filter: ReplayFilter, as_of: AsOf, from: Option<EventId>, limit: usize) -> ReplayPage;
+    record_replayed(fence: Fence, step: ReplayStep) -> Replay;
+    cancel_replayed(fence: Fence, workspace: WorkspaceId, replay: ReplayId, at: Timestamp) -> ();
     queue_reports(after: Option<(WorkspaceId, ConnectionId)>, limit: usize) -> Page<QueueReport, (WorkspaceId, ConnectionId)>;
     usage(scope: Scope, days: RangeInclusive<Day>, after: Option<(WorkspaceId, Day)>, limit: usize) -> Page<UsageRow, (WorkspaceId, Day)>;
     held(organization: OrganizationId) -> Held;

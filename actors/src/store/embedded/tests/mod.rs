@@ -12,7 +12,6 @@ use super::*;
 use crate::{
     domain::delivery::{Next, Outcome},
     store::conformance::{
-        look::look,
         model::Model,
         run::Run,
         steps::{Came, How, Sent, Step},

@@ -95,9 +95,12 @@ async fn an_index_built_from_nothing_is_the_same_key_for_key() {
 async fn what_was_deleted_stays_so_when_its_creation_is_gone_from_the_journal() {
     let mut run = Run::new(Embedded::new());
     run.furnish().await;
-    run.take(append(FILLING_BYTES)).await;
+    // What is configured and its audit log fill more than half of the first segments.
+    for event in 0..3 {
+        run.take(append(FILLING_BYTES)).await;
+        run.take(Step::Cancel { event, delivery: None, is_foreign: false }).await;
+    }
     for step in [
-        Step::Cancel { event: 0, delivery: None, is_foreign: false },
         Step::Pace { connection: 0, paused_ms: Some(5_000) },
         Step::SaveCatalog { connection: 0, fields: 2, is_stale: false },
         Step::SaveMapping { connection: 0, is_elsewhere: false, is_stale: false },
@@ -198,4 +201,63 @@ async fn the_rule_of_a_test_is_known_until_it_is_routed() {
         assert_eq!(dump(&run.subject.store().state.read()), before, "{why}");
         assert_eq!(run.subject.store().tested_rule(workspace_id, id).await, Ok(expected), "{why}");
     }
+}
+
+/// I2, I14: an event that was replayed outlives its segment with all its replays, and so does the row of the
+/// replay itself; read back without the first records, all of it is there, key for key.
+#[tokio::test]
+async fn what_was_replayed_is_carried_with_what_it_is_a_replay_of() {
+    let mut run = Run::new(Embedded::new());
+    run.furnish().await;
+    let begin = |connection| Step::Begin { connection, in_ms: 0, limit: 9, is_stale: false };
+    let record = |next| Step::Record { first: 0, count: 2, next, has_response: true };
+    for step in [
+        append(20),
+        Step::Route { workspace: 0, limit: 9 },
+        begin(1),
+        begin(2),
+        record(Came::GivenUp),
+        Step::CreateReplay { workspace: 0, filter: 0, is_now: false },
+        Step::ReplayPage { replay: 0, limit: 9, disturbed: None },
+    ] {
+        run.take(step).await;
+    }
+    let replayed = |run: &Run<Embedded>| {
+        let all = run.model.events.values().flat_map(|kept| kept.deliveries.values());
+        all.filter(|delivery| delivery.replay.is_some()).count()
+    };
+    assert_eq!(replayed(&run), 2, "both are done again");
+    // These fill segments, and are over and gone before the first: what waits there keeps it.
+    for _ in 0..30 {
+        run.take(append(FILLING_BYTES)).await;
+    }
+    run.take(Step::Route { workspace: 0, limit: 99 }).await;
+    let others: Vec<_> = run.model.events.keys().skip(1).copied().collect();
+    for id in others {
+        let scope = Scope::Workspace(run.model.events[&id].new.event.workspace_id);
+        let now = run.model.now;
+        run.store().cancel(run.fence(), scope, id, None, now, None).await.unwrap();
+        run.model.cancel(scope, id, None, now).unwrap();
+    }
+    run.take(Step::Reopen(How::Closed)).await;
+    let first = segments(run.subject.path())[0].clone();
+    // Replays are of events that are not over: they wait, and are kept.
+    run.take(Step::Pass { ms: 2 * 24 * 3_600_000 }).await;
+    for _ in 0..2 {
+        run.take(Step::Retain { default_days: 1 }).await;
+    }
+    assert!(!first.exists(), "its segment is gone: {:?}", segments(run.subject.path()).len());
+    assert_eq!(replayed(&run), 2, "and they are not");
+    run.look(2).await;
+    run.subject.close().await;
+    run.model.in_flight.clear();
+    run.subject.open();
+    let of_replays = |run: &Run<Embedded>| {
+        let mut pairs = dump(&run.subject.store().state.read());
+        pairs.retain(|(key, _)| b"bBYZzdqQ".contains(&key[0]));
+        pairs
+    };
+    let before = of_replays(&run);
+    run.take(Step::Reopen(How::NoIndex)).await;
+    assert_eq!(of_replays(&run), before);
 }

@@ -154,7 +154,10 @@ async fn a_flipped_byte_is_a_torn_write_at_the_end_and_damage_before_it() {
             let before = files(directory.path());
             match history.embedded.try_open(directory.path()) {
                 Ok(store) => {
-                    look(&store, &history.models[&whole], 2).await;
+                    drop(store);
+                    let mut run = Run::new(Embedded::at(directory));
+                    run.model = history.models[&whole].clone();
+                    run.look(2).await;
                     assert_eq!(end, history.end(), "flipped at {at}");
                     torn += 1;
                 }
