@@ -4,17 +4,17 @@
 //! `WEFT_…` variables, flags. A key nobody knows is refused: a misspelt limit is no limit.
 
 mod operational_webhook;
+mod vendors;
 
-pub use self::operational_webhook::OperationalWebhook;
+pub use self::{operational_webhook::OperationalWebhook, vendors::Registration};
 use actors::{
     domain::{
         ids::OrganizationId,
         payload::BULK_ITEMS_MAX,
         plan::{Plan, Plans},
         retry::{RetryPolicy, WAIT_MAX},
-        secret::Secret,
     },
-    engine::{App, Operator, PAYLOAD_BYTES_MAX},
+    engine::PAYLOAD_BYTES_MAX,
 };
 use figment::{
     Figment,
@@ -78,7 +78,7 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// By the destination's kind.
     pub oauth: BTreeMap<String, Registration>,
-    #[serde(deserialize_with = "hosts")]
+    #[serde(deserialize_with = "vendors::hosts")]
     pub hosts: BTreeMap<String, String>,
     pub operational_webhook: OperationalWebhook,
 }
@@ -157,17 +157,6 @@ pub struct Store {
     pub retention_days: u32,
     pub audit_retention_days: u32,
     pub accept_damage: bool,
-}
-
-/// What a vendor gave the operator for this server.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Registration {
-    pub client_id: String,
-    #[serde(deserialize_with = "secret")]
-    pub client_secret: Option<Secret>,
-    #[serde(deserialize_with = "secret")]
-    pub bot_token: Option<Secret>,
 }
 
 /// How the process ends.
@@ -272,16 +261,7 @@ impl Config {
         if !segment.contains(&store.segment_bytes) || !store.segment_bytes.is_multiple_of(4_096) {
             return refuse("store.segment_bytes: must be a multiple of 4096 from 1048576 to 1073741824");
         }
-        for (kind, app) in &self.oauth {
-            let has_secret = app.client_secret.is_some();
-            if app.client_id.is_empty() == has_secret {
-                let other = if has_secret { "client_id" } else { "client_secret" };
-                return refuse(&format!("oauth.{kind}.{other}: is missing beside the other"));
-            }
-        }
-        if let Some((host, url)) = self.hosts.iter().find(|(host, url)| !is_host(host) || !is_base(url)) {
-            return refuse(&format!("hosts.{host}: not a host and an http or https URL: {url}"));
-        }
+        self.check_vendors()?;
         if store.retention_days == 0 {
             return refuse("store.retention_days: must be at least 1");
         }
@@ -318,16 +298,6 @@ impl Config {
     /// The retry policy of connections that have none of their own.
     pub fn retry(&self) -> RetryPolicy {
         RetryPolicy { waits: self.retry_schedule.0.clone(), jitter: self.delivery.retry_jitter }
-    }
-
-    /// What connections to vendors are made with.
-    pub fn operator(&self) -> Operator {
-        let app = |(kind, app): (&String, &Registration)| {
-            let Registration { client_id, client_secret, bot_token } = app.clone();
-            let client_secret = client_secret.unwrap_or_else(|| Secret::new(""));
-            (kind.clone(), App { client_id, client_secret, bot_token })
-        };
-        Operator { hosts: self.hosts.clone(), apps: self.oauth.iter().map(app).collect() }
     }
 
     /// What browsers reach the server by, without a slash at its end.
@@ -467,44 +437,6 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
         parsed.push(network.parse().map_err(|_| wrong())?);
     }
     Ok(parsed)
-}
-
-/// Empty text is nothing.
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    Ok((!text.is_empty()).then(|| Secret::new(text)))
-}
-
-/// A table, or text such as `api.example.com=http://127.0.0.1:9,…` as a variable has it.
-fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Listed {
-        Table(BTreeMap<String, String>),
-        Text(String),
-    }
-    match Listed::deserialize(deserializer)? {
-        Listed::Table(table) => Ok(table),
-        Listed::Text(text) => {
-            let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
-            let pair = |pair: &str| {
-                let found =
-                    pair.split_once('=').map(|(host, url)| (host.trim().to_owned(), url.trim().to_owned()));
-                found.ok_or_else(|| D::Error::custom(format!("not host=URL: {pair}")))
-            };
-            pairs.map(pair).collect()
-        }
-    }
-}
-
-fn is_host(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:".contains(&byte);
-    !text.is_empty() && text.bytes().all(allowed)
-}
-
-fn is_base(text: &str) -> bool {
-    let is_http = |url: &url::Url| ["http", "https"].contains(&url.scheme());
-    url::Url::parse(text).is_ok_and(|url| is_http(&url) && url.query().is_none() && url.fragment().is_none())
 }
 
 /// Figment's first complaint: what, at which key, from which source.
@@ -684,7 +616,7 @@ mod tests {
             let (operator, printed) = (config.operator(), format!("{config:?}"));
             assert_eq!(operator.apps["slack"].client_id, "3336676.569200954261");
             assert_eq!(operator.apps["slack"].client_secret.expose(), "12345678901234567890123");
-            assert_eq!(operator.apps["discord"].bot_token, Some(Secret::new("true")));
+            assert_eq!(operator.apps["discord"].bot_token.as_ref().map(|token| token.expose()), Some("true"));
             assert_eq!(operator.hosts["b.example"], "https://c.example/d");
             assert!(!printed.contains("12345678901234567890123"), "{printed}");
 

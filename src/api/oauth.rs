@@ -30,20 +30,27 @@ use std::{borrow::Cow, fmt::Write as _};
 /// A longer value in an address is not looked at, in bytes.
 const VALUE_BYTES_MAX: usize = 4_096;
 
+/// A new connection, of which `workspace`, `type` and `name` are told, or one that is there.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "NewConsent")]
+#[schemars(extend("examples" = [{ "workspace": "018f3c5e-7b1a-7c3e-9d2b-0a1b2c3d4e5f", "type": "hubspot", "name": "Their HubSpot" }]))]
 pub(super) struct Form {
+    #[schemars(with = "Option<uuid::Uuid>")]
     workspace: Option<String>,
+    /// What it connects to, such as `hubspot`; see `GET /integrations`.
     #[serde(rename = "type")]
     kind: Option<String>,
+    #[schemars(length(min = 1, max = 128), regex(pattern = form::CONNECTION_NAME_PATTERN))]
     name: Option<String>,
     /// One that is there, to be connected again.
+    #[schemars(with = "Option<uuid::Uuid>")]
     connection: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ConsentTicket")]
 pub(super) struct Ticket {
+    /// To be opened in a window of its own, by whoever the account belongs to.
     url: String,
     expires_at: Timestamp,
 }

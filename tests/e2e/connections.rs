@@ -137,8 +137,8 @@ async fn a_malformed_connection_is_refused_by_field() {
         ("an unknown workspace",            with("workspace", json!(unknown)),          404,    "workspace not found"),
         ("no type",                         without("type"),                            400,    "type is required"),
         ("a null type",                     with("type", Value::Null),                  400,    "type must be a string"),
-        ("an unknown type",                 with("type", json!("pigeon")),              400,    "type must be one of: webhook"),
-        ("its case matters",                with("type", json!("Webhook")),             400,    "type must be one of: webhook"),
+        ("an unknown type",                 with("type", json!("pigeon")),              400,    "type must be one of: activecampaign, "),
+        ("its case matters",                with("type", json!("Webhook")),             400,    "type must be one of: activecampaign, "),
         ("no name",                         without("name"),                            400,    "name is required"),
         ("no metadata",                     without("metadata"),                        400,    "metadata is required"),
     ];

@@ -5,7 +5,7 @@ use crate::{
     support::{
         Answer, Vendor, Weft, acme,
         acme::{ENDLESS, KINDS, ROTATING},
-        http_client, send, text, vendor,
+        http_client, text, vendor,
     },
 };
 use actors::engine::{Options, spec::Consent};
@@ -36,7 +36,10 @@ impl Browser {
         self.visited.push(url.to_owned());
         let request = http_client().get(url);
         let request = if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
-        let answer = send(request).await;
+        let response = request.send().await.expect("it answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.expect("text");
+        let answer = Answer { status, headers, body: Value::Null, text };
         for set in answer.headers.get_all("set-cookie") {
             let (pair, rest) = set.to_str().expect("text").split_once(';').expect("attributes");
             let (name, value) = pair.split_once('=').expect("a pair");
@@ -480,8 +483,8 @@ async fn a_token_may_be_pasted_instead() {
     acme.weft.event_as(&event, "completed").await;
     assert_eq!(acme.connection(&id).await["metadata"].get("access_token"), None);
 
-    // What the account told of itself nobody need send back, and other settings can be changed.
-    let body = json!({ "name": "Renamed", "metadata": { "note": "ours" } });
+    // What the account told of itself nobody need send back, nor can change; other settings can be.
+    let body = json!({ "name": "Renamed", "metadata": { "note": "ours", "account_id": "somebody-elses" } });
     let changed = acme.weft.put(&format!("/connections/{id}"), body).await.answered(200, "changed");
     assert_eq!(changed["metadata"]["account_id"], "acct-7", "{changed}");
     assert_eq!(changed["metadata"]["note"], "ours", "{changed}");

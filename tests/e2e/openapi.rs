@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Routes that are no operations of the document, each with the reason.
 const NOT_DESCRIBED: [(&str, &str, &str); 3] = [
     ("POST", "/mcp", "its methods are told by the Model Context Protocol itself"),
-    ("GET", "/oauth/start", "a page for a browser, which leads to the vendor's"),
-    ("GET", "/oauth/callback", "a page for a browser that comes back from the vendor"),
+    ("GET", "/oauth/start", "it sends a browser on"),
+    ("GET", "/oauth/callback", "it is a page"),
 ];
 
 /// A path of the document as the table of routes has it.

@@ -26,7 +26,7 @@ const PROMISED: [&str; 9] = [
 ];
 const METHODS: [&str; 6] = ["get", "post", "put", "patch", "delete", "options"];
 
-/// Paths that are not of the API: a protocol that tells by itself what is said there, and pages for browsers.
+/// Paths that are not of the API: their protocol tells by itself what is said there, or they are pages.
 const OUTSIDE: [&str; 3] = ["/mcp", "/oauth/start", "/oauth/callback"];
 
 /// The document, read for looking things up.

@@ -266,7 +266,16 @@ mod tests {
 
     fn report(outcome: Outcome, retry_after_s: Option<u64>) -> Report {
         let retry_after = retry_after_s.map(Duration::from_secs);
-        Report { retry_after, ..crate::destinations::answer::failed(outcome, String::new()) }
+        Report {
+            outcome,
+            http_status: None,
+            message: String::new(),
+            retry_after,
+            response: None,
+            inactive: None,
+            pauses: true,
+            notes: None,
+        }
     }
 
     fn due(s: u64, counts: bool) -> Next {

@@ -25,6 +25,8 @@ pub struct Grant {
     pub tokens: Sealed,
     /// What the service says that it allows; empty where it does not say.
     pub scopes: Vec<String>,
+    /// Settings of the connection that the account told of itself: nobody changes them by hand.
+    pub told: Vec<String>,
     /// When the access token ends; `None`: the service does not tell ahead.
     pub expires_at: Option<Timestamp>,
     /// From when on another one is asked for.

@@ -169,15 +169,17 @@ impl Engine {
             connection.inactive =
                 connection.inactive.filter(|reason| *reason == InactiveReason::ManuallyInactivated);
             let mut merged = destination.merge(&sent, &settings);
-            let tokens = inner.vault.tokens_of(&workspace, &connection).await?;
-            if tokens.is_some() {
-                // What the account told of itself nobody need send back.
-                for field in destination.spec().fields.iter().filter(|field| !field.secret) {
-                    if let (None, Some(kept)) = (merged.get(field.key), settings.get(field.key)) {
-                        merged.insert(field.key.to_owned(), kept.clone());
+            let granted = inner.vault.tokens_of(&workspace, &connection).await?;
+            if let Some((grant, _)) = &granted {
+                // What the account told of itself nobody need send back, nor can change: it says whose it is.
+                for key in &grant.told {
+                    match settings.get(key) {
+                        Some(kept) => drop(merged.insert(key.clone(), kept.clone())),
+                        None => drop(merged.remove(key)),
                     }
                 }
             }
+            let tokens = granted.map(|(_, tokens)| tokens);
             settings = self.check_settings(destination, &merged, tokens).await?;
             connection.settings = inner.vault.seal_settings(&workspace, id, &settings)?;
         }

@@ -14,6 +14,7 @@ use crate::{
         catalog::Catalog,
         connection::Connection,
         field::FieldError,
+        grant::Grant,
         ids::{ConnectionId, WorkspaceId},
         key::MachineKey,
         mapping::{Schema, generated},
@@ -68,19 +69,18 @@ impl Vault {
         &self.grants
     }
 
-    /// The tokens of a connection that was connected in a browser.
+    /// What a connection was given that was connected in a browser, and its tokens.
     pub(super) async fn tokens_of(
         &self,
         workspace: &Workspace,
         connection: &Connection,
-    ) -> Result<Option<Arc<dyn Tokens>>, EngineError> {
+    ) -> Result<Option<(Grant, Arc<dyn Tokens>)>, EngineError> {
         let destination = destination(&connection.kind)?;
         let Some(consent) = destination.spec().consent else { return Ok(None) };
-        if self.store.grant(Scope::Workspace(workspace.id), connection.id).await?.is_none() {
-            return Ok(None);
-        }
+        let found = self.store.grant(Scope::Workspace(workspace.id), connection.id).await?;
+        let Some(grant) = found else { return Ok(None) };
         let key = self.data_key(workspace)?;
-        Ok(Some(self.grants.tokens(connection, destination, consent, key)))
+        Ok(Some((grant, self.grants.tokens(connection, destination, consent, key))))
     }
 
     /// What a connection with these settings is made ready with, as far as the server is concerned.
@@ -168,7 +168,8 @@ impl Preparer for Vault {
         let settings = self.open_settings(&workspace, connection).map_err(|err| err.to_string())?;
         let destination = destination(&connection.kind).map_err(|err| err.to_string())?;
         let mut setup = self.setup(&settings);
-        setup.tokens = self.tokens_of(&workspace, connection).await.map_err(|err| err.to_string())?;
+        let granted = self.tokens_of(&workspace, connection).await.map_err(|err| err.to_string())?;
+        setup.tokens = granted.map(|(_, tokens)| tokens);
         if !destination.standard_fields().is_empty() {
             setup.mapping = self.mapping(connection).await?;
         }

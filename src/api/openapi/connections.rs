@@ -26,6 +26,12 @@ pub fn tags() -> Vec<Tag> {
             .takes::<connections::NewForm>()
             .answers::<connections::Created>(201, "It is made.")
             .errors([404, 409, 422]),
+        Op::post("/api/v1/connections/oauth", "startConnectionConsent", "Connect an account in a browser")
+            .about("The link is good for ten minutes and for one account. It leads to the service's own page, and from there back to a page of this server. 422 where the operator has no app at the service.")
+            .asks(Write, Connections)
+            .takes::<oauth::Form>()
+            .answers::<oauth::Ticket>(201, "Where to send a browser.")
+            .errors([404, 409, 422]),
         Op::get("/api/v1/workspaces/{workspace}/connections", "getWorkspaceConnections", "List connections of a workspace")
             .asks(Read, Connections)
             .paged(CONFIGURED)
@@ -59,12 +65,6 @@ pub fn tags() -> Vec<Tag> {
             .asks(Write, Connections)
             .answers::<ConnectionJson>(200, "As it is now.")
             .errors([409, 422]),
-        Op::post("/api/v1/connections/oauth", "startConnection", "Connect an account in a browser")
-            .about("Open `url` in a window of its own: the vendor asks for consent there, and the connection is made, or connected again if `connection` names it.")
-            .asks(Write, Connections)
-            .takes::<oauth::Form>()
-            .answers::<oauth::Ticket>(201, "Good once, for ten minutes.")
-            .errors([404, 409, 422]),
     ];
     let accounts = vec![
         Op::get("/api/v1/integrations", "listIntegrations", "List what can be connected")

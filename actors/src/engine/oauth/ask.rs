@@ -157,7 +157,7 @@ fn read(spec: &Spec, status: u16, answer: Value, redactor: &Redactor) -> Result<
     let lower = words.to_ascii_lowercase();
     let says = |known: &[&str]| known.iter().any(|known| lower.contains(known));
     Err(match () {
-        () if status == 429 || !matches!(status, 200..300 | 400..500) => Refused::Later(message),
+        () if status == 429 || !(is_success || (400..500).contains(&status)) => Refused::Later(message),
         // Salesforce, of two that ask with one token at a time.
         () if lower.contains("already being processed") => Refused::Later(message),
         () if is_success && !says_no => Refused::Later(message),

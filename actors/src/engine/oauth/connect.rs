@@ -278,9 +278,9 @@ impl Engine {
         match &taken.new.of {
             ConsentFor::New { workspace_id, kind, name } => {
                 let workspace = self.workspace_to_connect_in(*workspace_id).await?;
-                let settings = self.learned(destination, Map::new(), &given).await?;
+                let learned = self.learned(destination, Map::new(), &given).await?;
                 let new = (&workspace, kind.as_str(), name.as_str(), taken.new.created_by.as_str());
-                self.connect_new(new, settings, &given).await.map_err(ours)?;
+                self.connect_new(new, learned, &given).await.map_err(ours)?;
                 Ok((name.clone(), true))
             }
             ConsentFor::Again(id) => {
@@ -319,13 +319,14 @@ impl Engine {
         found.map_err(ours)?.ok_or_else(|| Failure::of("the workspace is gone", ""))
     }
 
-    /// Settings, and what the account tells once it lets us in: asked, and tried out.
+    /// Settings, and what the account tells once it lets us in: asked, and tried out. With the names of those
+    /// that it told.
     async fn learned(
         &self,
         destination: &'static dyn Destination,
         mut settings: Map<String, Value>,
         given: &Given,
-    ) -> Result<Map<String, Value>, Failure> {
+    ) -> Result<(Map<String, Value>, Vec<String>), Failure> {
         let (http, now, spec) = (&self.0.http, self.0.clock.wall(), destination.spec());
         let check = |settings: &Map<String, Value>| {
             destination.check(settings, http.policy()).map_err(|errors| {
@@ -334,7 +335,9 @@ impl Engine {
                 Failure::of(format!("what {} tells of the account cannot be used{said}", spec.name), AGAIN)
             })
         };
-        settings.extend(destination.told(&given.answer));
+        let told = destination.told(&given.answer);
+        let mut keys: Vec<String> = told.keys().cloned().collect();
+        settings.extend(told);
         let mut settings = check(&settings)?;
         let token: Arc<dyn Tokens> = Arc::new(JustGiven(given.access.clone(), spec.name));
         let told = {
@@ -342,7 +345,9 @@ impl Engine {
             setup.tokens = Some(token.clone());
             destination.discover(setup, http, now, PROBE_TIMEOUT).await
         };
-        settings.extend(told.map_err(|words| Failure::of(words, AGAIN))?);
+        let told = told.map_err(|words| Failure::of(words, AGAIN))?;
+        keys.extend(told.keys().cloned());
+        settings.extend(told);
         let settings = check(&settings)?;
         let checked = self.check_urls(destination, &settings).await;
         checked.map_err(|err| Failure::of(err.to_string(), AGAIN))?;
@@ -350,14 +355,17 @@ impl Engine {
         setup.tokens = Some(token);
         let tried = destination.probe(setup, http, now, PROBE_TIMEOUT).await;
         tried.map_err(|words| Failure::of(words, AGAIN))?;
-        Ok(settings)
+        keys.retain(|key| settings.contains_key(key));
+        keys.sort_unstable();
+        keys.dedup();
+        Ok((settings, keys))
     }
 
     /// Inactive until its grant is stored: whatever happens between, what is on record is true.
     async fn connect_new(
         &self,
         (workspace, kind, name, created_by): (&Workspace, &str, &str, &str),
-        settings: Map<String, Value>,
+        (settings, told): (Map<String, Value>, Vec<String>),
         given: &Given,
     ) -> Result<(), EngineError> {
         let now = self.0.clock.now();
@@ -380,7 +388,7 @@ impl Engine {
         };
         let change = Change::CreateConnection(connection.clone());
         self.configure_within(workspace.organization_id, Limit::Connections, change).await?;
-        self.configure(Change::SaveGrant(self.grant(workspace, id, given, None)?)).await?;
+        self.configure(Change::SaveGrant(self.grant(workspace, id, given, told, None)?)).await?;
         let active = Connection { inactive: None, version: 2, ..connection };
         self.configure_connection(workspace.id, id, Change::UpdateConnection(active)).await?;
         info!(workspace_id = %workspace.id, connection_id = %id, destination = kind, "connected in a browser");
@@ -408,7 +416,7 @@ impl Engine {
             Ok((connection, settings))
         };
         let (_, before) = stored().await.map_err(ours)?;
-        let learned = self.learned(destination, before.clone(), given).await?;
+        let (learned, told) = self.learned(destination, before.clone(), given).await?;
         let news: Vec<_> =
             learned.into_iter().filter(|(key, value)| before.get(key) != Some(value)).collect();
         let mut is_saved = false;
@@ -417,7 +425,7 @@ impl Engine {
             let earlier = connection.clone();
             if !is_saved {
                 let found = self.0.store.grant(scope, id).await.map_err(EngineError::from).map_err(ours)?;
-                let grant = self.grant(workspace, id, given, found).map_err(ours)?;
+                let grant = self.grant(workspace, id, given, told.clone(), found).map_err(ours)?;
                 match self.configure(Change::SaveGrant(grant)).await {
                     Err(EngineError::Refused(Refusal::Stale(_))) => continue,
                     saved => saved.map_err(ours)?,
@@ -448,6 +456,7 @@ impl Engine {
         workspace: &Workspace,
         id: ConnectionId,
         given: &Given,
+        told: Vec<String>,
         stored: Option<Grant>,
     ) -> Result<Grant, EngineError> {
         let (key, now) = (self.0.vault.data_key(workspace)?, self.0.clock.now());
@@ -459,6 +468,7 @@ impl Engine {
             workspace_id: workspace.id,
             tokens: pair.seal(&key, workspace.id, id),
             scopes: given.scopes.clone(),
+            told,
             expires_at,
             renew_at,
             asked_at: None,

@@ -303,6 +303,7 @@ impl<S: Subject> Run<S> {
                     workspace_id: elsewhere.map_or(of.workspace_id, |other| other.id),
                     tokens: of.settings,
                     scopes: vec!["read".to_owned()],
+                    told: Vec::new(),
                     expires_at: (version % 2 == 0).then_some(now),
                     renew_at: None,
                     asked_at: (version % 3 == 0).then_some(now),

@@ -333,7 +333,7 @@ mod tests {
             started_at: Some(at),
             completed_at: Some(at),
             last_error: Some("\u{e9}".repeat(message_bytes / 2)),
-            notes: Some("n".repeat(NOTES_BYTES_MAX)),
+            notes: (attempts == 1).then(|| "n".repeat(NOTES_BYTES_MAX)),
             attempts: (1..=attempts).map(attempt).collect(),
             replay: None,
         }
