@@ -83,6 +83,7 @@ async fn fill(store: &EmbeddedStore, count: usize) {
             message: String::new(),
             response: None,
             next: Next::Completed,
+            notes: None,
         });
         record(store, workspace, attempts.collect()).await;
     }

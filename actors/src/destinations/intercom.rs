@@ -405,7 +405,8 @@ async fn track(api: &Api<'_>, work: &Work<'_>, who: &Who) -> Result<(), Stop> {
     // Nobody there yet, or a lead, who is known by Intercom's own id alone.
     let contact = upsert(api, work, who).await?;
     if let Some(event) = body.as_object_mut() {
-        (event.remove("email"), event.remove("user_id"));
+        event.remove("email");
+        event.remove("user_id");
         event.insert("id".to_owned(), contact.into());
     }
     api.post("/events").json(&body).send().await.map(drop)
