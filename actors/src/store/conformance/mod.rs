@@ -48,6 +48,30 @@ conform! {
     embedded:      Embedded::new(),                          12 cases of 30..120;
 }
 
+/// A delivery is called off in mid-attempt and replayed; only then its answer comes.
+#[test]
+fn an_answer_to_what_no_longer_stands_leaves_the_event_as_it_is() {
+    let sent = steps::Sent { workspace: 8, name: 1, resource: 0, key: None, body: 0, body_bytes: 0 };
+    let steps = || {
+        vec![
+            Step::Append(vec![sent.clone()]),
+            Step::Route { workspace: 0, limit: 1 },
+            Step::Begin { connection: 1, in_ms: 0, limit: 1, is_stale: false },
+            Step::Cancel { event: 0, delivery: None, is_foreign: false },
+            Step::CreateReplay { workspace: 8, filter: 5, is_now: false },
+            Step::ReplayPage { replay: 0, limit: 1, disturbed: None },
+            Step::Record {
+                first: 0,
+                count: 1,
+                next: steps::Came::Again { in_ms: 3_600_000, counts: true },
+                has_response: false,
+            },
+        ]
+    };
+    conforms(crate::store::memory::MemoryStore::new(), steps());
+    conforms(Embedded::new(), steps());
+}
+
 fn config(cases: u32) -> ProptestConfig {
     let mut config =
         ProptestConfig { failure_persistence: None, max_shrink_iters: 400, ..ProptestConfig::default() };

@@ -274,7 +274,8 @@ impl<V: View> State<V> {
         if delivery.replay.is_some() && delivery.status == Status::Canceled {
             // What it was a replay of stands again.
             stored.tally = replay::tally(&self.deliveries(workspace, event)?);
-        } else {
+        } else if status != delivery.status {
+            // One that does not stand is final: its late answer changes nothing that the event counts.
             stored.tally.shift(status, delivery.status);
         }
         stored.started_at = stored.started_at.into_iter().chain(delivery.started_at).min();
