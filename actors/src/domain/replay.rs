@@ -299,9 +299,9 @@ impl Credit {
         self.0 -= count as f64;
     }
 
-    /// How long until there is one.
-    pub fn wait(self, rate_per_second: f64) -> Duration {
-        Duration::from_secs_f64(((1.0 - self.0) / rate_per_second).max(0.0))
+    /// How long until there are so many.
+    pub fn wait(self, count: f64, rate_per_second: f64) -> Duration {
+        Duration::from_secs_f64(((count - self.0) / rate_per_second).max(0.0))
     }
 }
 
@@ -501,7 +501,7 @@ mod tests {
         assert_eq!(credit.whole(), 33, "an hour's rest is a second's worth");
         credit.spend(66);
         assert_eq!(
-            (credit.whole(), credit.wait(33.0).as_millis()),
+            (credit.whole(), credit.wait(1.0, 33.0).as_millis()),
             (0, 1_030),
             "what was too much is waited for"
         );

@@ -37,8 +37,10 @@ const REPLAYS_A_PAGE: usize = 100;
 const PAGE: usize = 32;
 /// Bytes of actions in one record beyond which no further event is taken up.
 const ACTIONS_BYTES_MAX: usize = 1 << 20;
-/// The time between two pages where the rate is what holds it up.
-const PACE: Duration = Duration::from_millis(50);
+/// Deliveries queued at a time where the rate is what holds it up, about: what is live waits for few of them.
+const BATCH: f64 = 8.0;
+/// The longest time that such a batch is waited for, unless one delivery takes longer.
+const BATCH_WAIT: Duration = Duration::from_millis(50);
 /// The longest time between two looks.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 /// The wait before another try when the store cannot take more.
@@ -200,7 +202,7 @@ impl State {
         work.earned_at = started;
         let limit = work.credit.whole().min(PAGE).min(usize::try_from(room).unwrap_or(PAGE));
         if limit == 0 {
-            return Ok(work.credit.wait(rate).clamp(PACE, LOOK_MAX));
+            return Ok(work.batch_wait(rate).max(BATCH_WAIT));
         }
         let ahead = work.ahead.filter(|(version, _)| *version == replay.version).map(|(_, from)| from);
         let from = ahead.or(replay.cursor);
@@ -231,8 +233,8 @@ impl State {
         let work = self.work(replay.id);
         work.credit.spend(count);
         (work.ahead, work.look) = (None, WAIT_MIN);
-        let is_held_up = work.credit.whole() == 0 && !replay.is_queued;
-        Ok(if is_held_up { work.credit.wait(rate).clamp(PACE, LOOK_MAX) } else { started.elapsed() })
+        let wait = if replay.is_queued { WAIT_MIN } else { work.batch_wait(rate) };
+        Ok(wait.max(started.elapsed()))
     }
 
     /// Wakes connections for which something was queued.
@@ -300,6 +302,12 @@ impl Drop for State {
 impl Work {
     fn new() -> Self {
         Self { credit: Credit::one(), earned_at: Instant::now(), counted: 0, ahead: None, look: WAIT_MIN }
+    }
+
+    /// How long until its rate allows a batch.
+    fn batch_wait(&self, rate_per_second: f64) -> Duration {
+        let count = (rate_per_second * BATCH_WAIT.as_secs_f64()).clamp(1.0, BATCH);
+        self.credit.wait(count, rate_per_second).clamp(WAIT_MIN, LOOK_MAX)
     }
 }
 

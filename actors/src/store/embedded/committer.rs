@@ -43,9 +43,11 @@ const INTAKE_BYTES_MAX: usize = 32 << 20;
 const INTAKE_WAIT: Duration = Duration::from_secs(2);
 /// Bytes of records nobody waits for that may wait to be written.
 const OUTBOX_BYTES_MAX: usize = 16 << 20;
-/// Keys that make a layer full, and the age at which one that is not full goes down.
-const LAYER_KEYS: usize = 8_192;
-const LAYER_AGE: Duration = Duration::from_secs(1);
+/// Keys that make a layer full, and the age at which one that is not full goes down. Reads of sled wait while a
+/// layer is written (its batch takes the lock that each read shares), so layers are small: some milliseconds each.
+/// <https://docs.rs/sled/0.34.7/src/sled/tree.rs.html>
+const LAYER_KEYS: usize = 4_096;
+const LAYER_AGE: Duration = Duration::from_millis(100);
 /// Keys in memory at which no more events are taken: the index does not keep up.
 const LAYER_KEYS_MAX: usize = 100_000;
 /// Keys in memory at which nothing is taken: what became of events waits, too.
