@@ -5,16 +5,9 @@ use crate::{
         Fault, activecampaign, aweber, customer_io, discord, intercom, mailchimp, mailerlite, resend,
         sendgrid, slack, zoom,
     },
-    story::{Act, Story, in_seconds, tell},
+    story::{Act, Story, in_seconds},
 };
 use serde_json::{Value, json};
-
-/// The types whose story is told here.
-#[rustfmt::skip] // one a line is too many
-pub const ALL: [&str; 11] = [
-    "activecampaign", "aweber", "customer_io", "discord", "intercom", "mailchimp", "mailerlite", "resend", "sendgrid", "slack",
-    "zoom",
-];
 
 /// An action with the id of what was picked, and what it has led to.
 fn act<T>(action: &str, id: &str, is_done: fn(&T) -> bool) -> Act<T> {
@@ -34,8 +27,7 @@ fn said(status: u16, body: &Value) -> Fault {
     Fault::status(status, &body.to_string())
 }
 
-#[tokio::test]
-async fn activecampaign() {
+pub fn activecampaign() -> Story<activecampaign::Tables> {
     type Tables = activecampaign::Tables;
     fn is_subscribed(tables: &Tables, status: &str) -> bool {
         tables.subscriptions.values().collect::<Vec<_>>() == [status]
@@ -46,7 +38,7 @@ async fn activecampaign() {
                 && contact.fields["fieldValues"] == json!([{ "field": "6", "value": "pro" }])
         })
     };
-    tell(Story {
+    Story {
         kind: "activecampaign",
         routes: activecampaign::routes,
         hosts: &[],
@@ -64,12 +56,10 @@ async fn activecampaign() {
         lacking: nobody(),
         slower: (Fault::status(429, "{}").with("retry-after", "30"), 30),
         locked: said(403, &json!({ "message": "You do not have permission to access this resource" })),
-    })
-    .await;
+    }
 }
 
-#[tokio::test]
-async fn aweber() {
+pub fn aweber() -> Story<aweber::Tables> {
     type Tables = aweber::Tables;
     fn ada(tables: &Tables) -> Option<&aweber::Subscriber> {
         tables.subscribers.get(&("1".to_owned(), "ada@example.com".to_owned()))
@@ -77,7 +67,7 @@ async fn aweber() {
     let error =
         |kind: &str, message: &str| json!({ "error": { "status": 403, "type": kind, "message": message } });
     let both = |action: &str| json!({ "action": action, "id": "1", "tag": "vip" });
-    tell(Story {
+    Story {
         kind: "aweber",
         routes: aweber::routes,
         hosts: &["api.aweber.com"],
@@ -100,12 +90,10 @@ async fn aweber() {
         lacking: nobody(),
         slower: (said(403, &error("ForbiddenError", "Rate Limit Error")), 60),
         locked: said(403, &error("ForbiddenError", "Account Temporarily Suspended")),
-    })
-    .await;
+    }
 }
 
-#[tokio::test]
-async fn customer_io() {
+pub fn customer_io() -> Story<customer_io::Tables> {
     type Tables = customer_io::Tables;
     let is_known = |tables: &Tables| {
         tables
@@ -113,7 +101,7 @@ async fn customer_io() {
             .get("usr_123")
             .is_some_and(|ada| ada["email"] == "ada@example.com" && ada["first_name"] == "Ada")
     };
-    tell(Story {
+    Story {
         kind: "customer_io",
         routes: customer_io::routes,
         hosts: &["cdp.customer.io"],
@@ -134,13 +122,11 @@ async fn customer_io() {
         lacking: (json!({ "first_name": "Ada" }), "userId"),
         slower: (said(429, &json!({ "meta": { "error": "slow down" } })).with("retry-after", "30"), 30),
         locked: said(401, &json!({ "errors": [{ "detail": "Invalid write key", "status": "401" }] })),
-    })
-    .await;
+    }
 }
 
-#[tokio::test]
-async fn discord() {
-    tell(Story::<discord::Tables> {
+pub fn discord() -> Story<discord::Tables> {
+    Story {
         kind: "discord",
         routes: discord::routes,
         hosts: &["discord.com"],
@@ -159,21 +145,25 @@ async fn discord() {
             },
         )],
         lacking: (json!({ "source": "x".repeat(5_000) }), "characters"),
-        slower: (said(429, &json!({ "message": "You are being rate limited.", "retry_after": 64.57, "global": false })), 65),
+        slower: (
+            said(
+                429,
+                &json!({ "message": "You are being rate limited.", "retry_after": 64.57, "global": false }),
+            ),
+            65,
+        ),
         locked: said(401, &json!({ "message": "401: Unauthorized", "code": 0 })),
-    })
-    .await;
+    }
 }
 
-#[tokio::test]
-async fn intercom() {
+pub fn intercom() -> Story<intercom::Tables> {
     type Tables = intercom::Tables;
     let is_there = |tables: &Tables| {
         let contacts: Vec<_> = tables.contacts.values().collect();
         matches!(&contacts[..], [ada]
             if ada["email"] == "ada@example.com" && ada["custom_attributes"] == json!({ "tier": "pro" }))
     };
-    tell(Story {
+    Story {
         kind: "intercom",
         routes: intercom::routes,
         hosts: &["api.intercom.io"],
@@ -188,13 +178,17 @@ async fn intercom() {
             with(json!({ "action": "track_event", "event_name_override": "signed-up" }), |tables| {
                 tables.events.keys().any(|(_, name, _)| name == "signed-up")
             }),
-            with(json!({ "action": "add_note", "template": "By <b>{{source}}</b>" }), |tables| {
-                matches!(&tables.notes[..], [(_, note)] if note["body"] == "By <b>signup</b>")
-            }),
+            with(
+                json!({ "action": "add_note", "template": "By <b>{{source}}</b>" }),
+                |tables| matches!(&tables.notes[..], [(_, note)] if note["body"] == "By <b>signup</b>"),
+            ),
             with(
                 json!({ "action": "upsert_company", "company_id": "acme", "company_name": "Acme {{source}}", "plan": "{{tier}}" }),
                 |tables| {
-                    tables.companies.get("acme").is_some_and(|acme| acme["name"] == "Acme signup" && acme["plan"] == "pro")
+                    tables
+                        .companies
+                        .get("acme")
+                        .is_some_and(|acme| acme["name"] == "Acme signup" && acme["plan"] == "pro")
                         && tables.employed.len() == 1
                 },
             ),
@@ -206,18 +200,16 @@ async fn intercom() {
             60,
         ),
         locked: said(401, &intercom::error("token_revoked", "Token revoked")),
-    })
-    .await;
+    }
 }
 
-#[tokio::test]
-async fn mailchimp() {
+pub fn mailchimp() -> Story<mailchimp::Tables> {
     type Tables = mailchimp::Tables;
     fn ada(tables: &Tables) -> Option<&mailchimp::Member> {
         tables.members.values().find(|member| member.body["email_address"] == "ada@example.com")
     }
     let tag = |action: &str| json!({ "action": action, "id": mailchimp::LIST, "tag": "vip" });
-    tell(Story {
+    Story {
         kind: "mailchimp",
         routes: mailchimp::routes,
         hosts: &["us19.api.mailchimp.com"],
@@ -248,13 +240,14 @@ async fn mailchimp() {
                 .with("retry-after", "30"),
             30,
         ),
-        locked: said(403, &json!({ "title": "User Disabled", "status": 403, "detail": "This account has been deactivated." })),
-    })
-    .await;
+        locked: said(
+            403,
+            &json!({ "title": "User Disabled", "status": 403, "detail": "This account has been deactivated." }),
+        ),
+    }
 }
 
-#[tokio::test]
-async fn mailerlite() {
+pub fn mailerlite() -> Story<mailerlite::Tables> {
     type Tables = mailerlite::Tables;
     fn is(tables: &Tables, status: &str, groups: usize) -> bool {
         tables.subscribers.get("ada@example.com").is_some_and(|ada| {
@@ -263,7 +256,7 @@ async fn mailerlite() {
                 && ada.groups.len() == groups
         })
     }
-    tell(Story {
+    Story {
         kind: "mailerlite",
         routes: mailerlite::routes,
         hosts: &["connect.mailerlite.com"],
@@ -280,12 +273,10 @@ async fn mailerlite() {
         lacking: nobody(),
         slower: (said(429, &json!({ "message": "Too Many Attempts." })).with("retry-after", "37"), 37),
         locked: said(401, &json!({ "message": "Unauthenticated." })),
-    })
-    .await;
+    }
 }
 
-#[tokio::test]
-async fn resend() {
+pub fn resend() -> Story<resend::Tables> {
     type Tables = resend::Tables;
     let is_there = |tables: &Tables| {
         tables
@@ -296,7 +287,7 @@ async fn resend() {
     let error = |status: u16, name: &str, message: &str| {
         said(status, &json!({ "statusCode": status, "name": name, "message": message }))
     };
-    tell(Story {
+    Story {
         kind: "resend",
         routes: resend::routes,
         hosts: &["api.resend.com"],
@@ -324,12 +315,10 @@ async fn resend() {
         lacking: nobody(),
         slower: (error(429, "rate_limit_exceeded", "Too many requests.").with("retry-after", "30"), 30),
         locked: error(403, "invalid_api_key", "API key is invalid"),
-    })
-    .await;
+    }
 }
 
-#[tokio::test]
-async fn sendgrid() {
+pub fn sendgrid() -> Story<sendgrid::Tables> {
     type Tables = sendgrid::Tables;
     let is_there = |tables: &Tables| {
         tables.contacts.get("ada@example.com").is_some_and(|ada| {
@@ -337,7 +326,7 @@ async fn sendgrid() {
         })
     };
     let error = |message: &str| json!({ "errors": [{ "field": null, "message": message, "help": null }] });
-    tell(Story {
+    Story {
         kind: "sendgrid",
         routes: sendgrid::routes,
         hosts: &["api.sendgrid.com"],
@@ -364,17 +353,15 @@ async fn sendgrid() {
         lacking: nobody(),
         slower: (said(429, &error("too many requests")).with("x-ratelimit-reset", in_seconds(60)), 60),
         locked: said(401, &error("authorization required")),
-    })
-    .await;
+    }
 }
 
-#[tokio::test]
-async fn slack() {
+pub fn slack() -> Story<slack::Tables> {
     type Tables = slack::Tables;
     fn last(tables: &Tables, to: &str, says: &str) -> bool {
         tables.messages.last().is_some_and(|(channel, body)| channel == to && body["text"] == says)
     }
-    tell(Story {
+    Story {
         kind: "slack",
         routes: slack::routes,
         hosts: &["slack.com"],
@@ -394,12 +381,10 @@ async fn slack() {
         lacking: nobody(),
         slower: (said(429, &json!({ "ok": false, "error": "ratelimited" })).with("retry-after", "30"), 30),
         locked: said(200, &json!({ "ok": false, "error": "token_revoked" })),
-    })
-    .await;
+    }
 }
 
-#[tokio::test]
-async fn zoom() {
+pub fn zoom() -> Story<zoom::Tables> {
     type Tables = zoom::Tables;
     fn is_registered(tables: &Tables, id: &str) -> bool {
         tables
@@ -407,7 +392,7 @@ async fn zoom() {
             .get(&(id.to_owned(), "ada@example.com".to_owned()))
             .is_some_and(|ada| ada["first_name"] == "Ada" && ada["last_name"] == "Lovelace")
     }
-    tell(Story {
+    Story {
         kind: "zoom",
         routes: zoom::routes,
         hosts: &["api.zoom.us"],
@@ -427,6 +412,5 @@ async fn zoom() {
             30,
         ),
         locked: said(400, &json!({ "code": 4711, "message": "Invalid access token, does not contain scopes:[meeting:write:registrant]." })),
-    })
-    .await;
+    }
 }

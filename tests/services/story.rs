@@ -14,7 +14,7 @@ use std::{
 };
 
 /// The example event of the vendors' contracts.
-fn payload() -> Value {
+pub fn payload() -> Value {
     json!({ "id": "usr_123", "email": "ada@example.com", "first_name": "Ada", "last_name": "Lovelace", "source": "signup", "tier": "pro" })
 }
 

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod acme;
+mod browser;
 mod clients;
 pub mod contract;
 mod expect;
@@ -18,6 +19,7 @@ mod server;
 pub mod vendor;
 mod witness;
 
+pub use browser::{Browser, location, parameter};
 pub use clients::{Credentials, Go, NodeEvents, NodeManagement, is_publishable_key, jwt, jwt_by};
 pub use expect::{assert_members, ids, text};
 pub use hostile::{AUTHORITY, Hostile, Play};

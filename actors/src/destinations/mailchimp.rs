@@ -135,7 +135,6 @@ impl Service for Mailchimp {
             200 if answer.json.get("error").is_some_and(Value::is_string) => {
                 Verdict::Locked(InactiveReason::AuthenticationInvalid)
             }
-            401 => Verdict::Locked(InactiveReason::AuthenticationInvalid),
             403 if answer.json.is_object() => Verdict::Locked(InactiveReason::AuthenticationInvalid),
             // Without a body that says why it is what stands before the API, and means too many.
             403 => Verdict::Slower { wait: None, over: Over::Account },

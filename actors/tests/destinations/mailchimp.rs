@@ -148,7 +148,8 @@ async fn refusals_without_a_body_mean_slower_and_for_good_means_for_good() {
         ("403 in HTML", Fault::status(403, "<html>Access Denied</html>"), RateLimited, None),
         ("403 empty", Fault::status(403, ""), RateLimited, None),
         ("403 said", titled(403, "Wrong Datacenter"), AuthFailed, locked),
-        ("401", titled(401, "API Key Invalid"), AuthFailed, locked),
+        // Another token may help, if a consent gave it.
+        ("401", titled(401, "API Key Invalid"), AuthFailed, None),
         ("forgotten", titled(400, "Forgotten Email Not Subscribed"), RejectedClientError, None),
         ("in compliance", titled(400, "Member In Compliance State"), RejectedClientError, None),
         ("too old", titled(426, "Upgrade Required"), RejectedClientError, None),

@@ -1,0 +1,30 @@
+//! Connected with what a person pastes.
+
+use crate::{accounts, story::tell};
+
+/// A test for each, and the list of them.
+macro_rules! stories {
+    ($($kind:ident),* $(,)?) => {
+        pub const ALL: &[&str] = &[$(stringify!($kind)),*];
+        $(
+            #[tokio::test]
+            async fn $kind() {
+                tell(accounts::$kind()).await;
+            }
+        )*
+    };
+}
+
+stories! {
+    activecampaign,
+    aweber,
+    customer_io,
+    discord,
+    intercom,
+    mailchimp,
+    mailerlite,
+    resend,
+    sendgrid,
+    slack,
+    zoom,
+}
