@@ -7,10 +7,14 @@
 pub mod activecampaign;
 pub mod answer;
 pub mod discord;
+pub mod hubspot;
 pub mod limits;
 pub mod live;
+pub mod memory;
 pub mod outgoing;
+pub mod pipedrive;
 pub mod resend;
+pub mod salesforce;
 pub mod sendgrid;
 pub mod service;
 pub mod setup;
@@ -37,7 +41,10 @@ use std::time::Duration;
 pub static ALL: &[&dyn Destination] = &[
     &activecampaign::ActiveCampaign,
     &discord::Discord,
+    &hubspot::HubSpot,
+    &pipedrive::Pipedrive,
     &resend::Resend,
+    &salesforce::Salesforce,
     &sendgrid::SendGrid,
     &slack::Slack,
     &webhook::Webhook,

@@ -8,6 +8,9 @@ mod suite;
 
 mod activecampaign;
 mod discord;
+mod hubspot;
+mod pipedrive;
 mod resend;
+mod salesforce;
 mod sendgrid;
 mod slack;

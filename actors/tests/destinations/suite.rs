@@ -6,20 +6,25 @@ use actors::{
         self, Prepared,
         limits::Limits,
         outgoing::Outgoing,
-        setup::{Operator, Setup},
+        setup::{Operator, Setup, TokenError, Tokens},
     },
     domain::{
         connection::InactiveReason,
         delivery::{Outcome, Report},
         event::Event,
         ids::{DeliveryId, EventId, OrganizationId, RuleId, WorkspaceId},
+        secret::Secret,
         timestamp::Timestamp,
     },
     transport::{Http, HttpArgs, address::AddressPolicy, resolve::Dns},
 };
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 /// 2026-01-20T21:14:16Z
 pub const NOW: Timestamp = Timestamp(1_768_943_656_000);
@@ -37,6 +42,7 @@ pub struct Subject {
     http: Http,
     limits: Limits,
     mapping: Option<Value>,
+    tokens: Option<Arc<Consented>>,
     pub timeout: Duration,
     delivery: u8,
 }
@@ -58,6 +64,7 @@ impl Subject {
             http,
             limits: Limits::default(),
             mapping: None,
+            tokens: None,
             timeout: Duration::from_secs(5),
             delivery: 1,
         }
@@ -66,6 +73,12 @@ impl Subject {
     /// A vendor's host is this service.
     pub fn at<T>(mut self, host: &str, fake: &Fake<T>) -> Self {
         self.hosts.insert(host.to_owned(), format!("http://{}", fake.address));
+        self
+    }
+
+    /// Connected in a browser: with these tokens.
+    pub fn tokens(mut self, tokens: &Arc<Consented>) -> Self {
+        self.tokens = Some(tokens.clone());
         self
     }
 
@@ -83,6 +96,24 @@ impl Subject {
         self.limits = Limits::default();
     }
 
+    /// The same connection at work on another delivery.
+    pub fn another(&self) -> Self {
+        let Self { settings, hosts, http, limits, mapping, tokens, .. } = self;
+        let (settings, hosts, http, limits) = (settings.clone(), hosts.clone(), http.clone(), limits.clone());
+        let (mapping, tokens, delivery) = (mapping.clone(), tokens.clone(), self.delivery + 100);
+        Self {
+            kind: self.kind,
+            settings,
+            hosts,
+            http,
+            limits,
+            mapping,
+            tokens,
+            timeout: self.timeout,
+            delivery,
+        }
+    }
+
     /// The next delivery, with all limits as they are.
     pub fn another_delivery(&mut self) {
         self.delivery += 1;
@@ -93,13 +124,19 @@ impl Subject {
         destinations::find(self.kind).expect("it is declared").check(&self.settings, self.http.policy())
     }
 
+    fn setup<'s>(&self, settings: &'s Map<String, Value>) -> Setup<'s> {
+        let mut setup = Setup::of(settings);
+        let operator = Operator { hosts: self.hosts.clone(), ..Operator::default() };
+        (setup.operator, setup.limits) = (Arc::new(operator), self.limits.clone());
+        setup.tokens = self.tokens.clone().map(|tokens| tokens as Arc<dyn Tokens>);
+        setup
+    }
+
     pub fn prepared(&self) -> Box<dyn Prepared> {
         let destination = destinations::find(self.kind).expect("it is declared");
         let settings = destination.check(&self.settings, self.http.policy());
         let settings = settings.unwrap_or_else(|errors| panic!("{}: {errors:?}", self.kind));
-        let mut setup = Setup::of(&settings);
-        let operator = Operator { hosts: self.hosts.clone(), ..Operator::default() };
-        (setup.operator, setup.limits) = (Arc::new(operator), self.limits.clone());
+        let mut setup = self.setup(&settings);
         if let Some(mapping) = &self.mapping {
             let text = mapping.to_string();
             let read = actors::domain::payload::Json::parse(text.as_bytes()).expect("JSON");
@@ -142,13 +179,41 @@ impl Subject {
     pub async fn probe(&self) -> Result<(), String> {
         let destination = destinations::find(self.kind).expect("it is declared");
         let settings = destination.check(&self.settings, self.http.policy()).expect("good settings");
-        let mut setup = Setup::of(&settings);
-        setup.operator = Arc::new(Operator { hosts: self.hosts.clone(), ..Operator::default() });
-        destination.probe(setup, &self.http, NOW, self.timeout).await
+        destination.probe(self.setup(&settings), &self.http, NOW, self.timeout).await
+    }
+
+    /// What is asked once after a consent.
+    pub async fn discover(&self) -> Result<Map<String, Value>, String> {
+        let destination = destinations::find(self.kind).expect("it is declared");
+        let settings = destination.check(&self.settings, self.http.policy()).expect("good settings");
+        destination.discover(self.setup(&settings), &self.http, NOW, self.timeout).await
     }
 
     pub fn http(&self) -> &Http {
         &self.http
+    }
+}
+
+/// The tokens of a consent: the first is used up one by one as the service refuses them; none left is lost.
+pub struct Consented(Mutex<Vec<&'static str>>);
+
+impl Consented {
+    pub fn of(tokens: &[&'static str]) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(tokens.to_vec())))
+    }
+}
+
+#[async_trait::async_trait]
+impl Tokens for Consented {
+    async fn access(&self) -> Result<Secret, TokenError> {
+        let reason = InactiveReason::OauthAuthorizationRevoked;
+        let lost = || TokenError::Lost { reason, message: "invalid_grant: connect it again".to_owned() };
+        self.0.lock().expect("no test panicked").first().map(|token| Secret::new(*token)).ok_or_else(lost)
+    }
+
+    async fn instead_of(&self, refused: &Secret) -> Result<Secret, TokenError> {
+        self.0.lock().expect("no test panicked").retain(|token| *token != refused.expose());
+        self.access().await
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod answer;
 mod api;
+mod shared;
 
 pub use self::{
     answer::{Answer, Over, Stop, Verdict, text_at},
@@ -152,6 +153,15 @@ impl<'a> Work<'a> {
         self.inputs.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
+    /// An input that goes into a path: letters, digits, `-` and `_`.
+    pub fn id(&self, key: &str) -> Result<&'a str, Stop> {
+        let id = self.input(key)?;
+        match id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+            true => Ok(id),
+            false => Err(Stop::mapping(format!("the rule's {key} is no id of the service's: edit the rule"))),
+        }
+    }
+
     /// A mapped field as text; a number or a boolean as it is spelled.
     pub fn text(&self, field: &str) -> Option<String> {
         self.fields.get(field).and_then(text_of).filter(|text| !text.is_empty())
@@ -174,6 +184,34 @@ pub fn text_of(value: &Json<'_>) -> Option<String> {
         Json::Number(text) | Json::String(text) => Some(text.clone().into_owned()),
         Json::Null | Json::Array(_) | Json::Object(_) => None,
     }
+}
+
+/// A value as it is sent. A number with more digits than others read goes as the text it is.
+pub fn value_of(value: &Json<'_>) -> Value {
+    /// What a 64-bit float keeps.
+    const DIGITS_MAX: usize = 15;
+    match value {
+        Json::Null => Value::Null,
+        Json::Bool(flag) => (*flag).into(),
+        Json::Number(text) => match serde_json::from_str::<serde_json::Number>(text) {
+            Ok(number)
+                if !number.is_f64() || text.bytes().filter(u8::is_ascii_digit).count() <= DIGITS_MAX =>
+            {
+                number.into()
+            }
+            _ => text.as_ref().into(),
+        },
+        Json::String(text) => text.as_ref().into(),
+        Json::Array(items) => items.iter().map(value_of).collect(),
+        Json::Object(members) => {
+            members.iter().map(|(name, value)| (name.clone().into_owned(), value_of(value))).collect()
+        }
+    }
+}
+
+/// The end of a key: tells keys apart where whose they are is not known.
+pub(super) fn tail_of(key: &str) -> &str {
+    key.char_indices().rev().nth(7).map_or(key, |(at, _)| &key[at..])
 }
 
 /// The one thing that calls ask of their service.

@@ -4,7 +4,10 @@
 
 pub mod activecampaign;
 pub mod discord;
+pub mod hubspot;
+pub mod pipedrive;
 pub mod resend;
+pub mod salesforce;
 pub mod sendgrid;
 pub mod slack;
 
