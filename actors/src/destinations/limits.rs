@@ -4,6 +4,7 @@
 //! has to wait is told its own place in time, so that a thousand that wait do not all come back at once.
 //! Kept in memory alone: after a restart the first refusal tells again.
 
+use super::memory::Memory;
 use crate::domain::ids::DeliveryId;
 use parking_lot::Mutex;
 use std::{
@@ -49,7 +50,7 @@ impl Pace {
 
 /// All budgets of the process. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Limits(Arc<Mutex<HashMap<String, Budget>>>);
+pub struct Limits(Arc<Mutex<HashMap<String, Budget>>>, Memory);
 
 struct Budget {
     /// When the next call would be due if there were no burst.
@@ -64,6 +65,11 @@ struct Budget {
 }
 
 impl Limits {
+    /// What deliveries to one account tell each other.
+    pub(super) const fn memory(&self) -> &Memory {
+        &self.1
+    }
+
     /// Takes one call out of a budget, or tells how long to wait: that place is kept for `who`.
     pub fn take(&self, budget: &str, pace: Pace, who: DeliveryId) -> Result<(), Duration> {
         let now = Instant::now();

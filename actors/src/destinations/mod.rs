@@ -9,13 +9,17 @@ pub mod answer;
 pub mod aweber;
 pub mod customer_io;
 pub mod discord;
+pub mod hubspot;
 pub mod intercom;
 pub mod limits;
 pub mod live;
 pub mod mailchimp;
 pub mod mailerlite;
+pub mod memory;
 pub mod outgoing;
+pub mod pipedrive;
 pub mod resend;
+pub mod salesforce;
 pub mod sendgrid;
 pub mod service;
 pub mod setup;
@@ -45,10 +49,13 @@ pub static ALL: &[&dyn Destination] = &[
     &aweber::AWeber,
     &customer_io::CustomerIo,
     &discord::Discord,
+    &hubspot::HubSpot,
     &intercom::Intercom,
     &mailchimp::Mailchimp,
     &mailerlite::MailerLite,
+    &pipedrive::Pipedrive,
     &resend::Resend,
+    &salesforce::Salesforce,
     &sendgrid::SendGrid,
     &slack::Slack,
     &webhook::Webhook,

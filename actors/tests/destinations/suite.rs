@@ -96,6 +96,24 @@ impl Subject {
         self.limits = Limits::default();
     }
 
+    /// The same connection at work on another delivery.
+    pub fn another(&self) -> Self {
+        let Self { settings, hosts, http, limits, mapping, tokens, .. } = self;
+        let (settings, hosts, http, limits) = (settings.clone(), hosts.clone(), http.clone(), limits.clone());
+        let (mapping, tokens, delivery) = (mapping.clone(), tokens.clone(), self.delivery + 100);
+        Self {
+            kind: self.kind,
+            settings,
+            hosts,
+            http,
+            limits,
+            mapping,
+            tokens,
+            timeout: self.timeout,
+            delivery,
+        }
+    }
+
     /// The next delivery, with all limits as they are.
     pub fn another_delivery(&mut self) {
         self.delivery += 1;

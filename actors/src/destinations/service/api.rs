@@ -43,7 +43,7 @@ pub(super) struct Args<'a> {
 
 /// Calls to one account.
 pub struct Api<'a> {
-    args: Args<'a>,
+    pub(super) args: Args<'a>,
     state: Mutex<State>,
 }
 
@@ -138,7 +138,7 @@ impl<'a> Api<'a> {
         Report { http_status: self.state.lock().last_status, ..reports::failed(Outcome::Delivered, message) }
     }
 
-    fn left(&self) -> Duration {
+    pub(super) fn left(&self) -> Duration {
         self.args.until.saturating_duration_since(Instant::now())
     }
 
@@ -160,7 +160,7 @@ impl<'a> Api<'a> {
         Ok(())
     }
 
-    fn account_budget(&self) -> String {
+    pub(super) fn account_budget(&self) -> String {
         format!("{}/{}", self.args.kind, self.args.account.name)
     }
 }
@@ -475,10 +475,10 @@ const SENTENCES: [&str; 13] = [
     "/detail",
     "/error_description",
     "/meta/error",
-    "/error_info",
     "/errors/0/title",
     "/error",
     "/errors/0",
+    "/error_info",
 ];
 
 /// The service's own code and sentence, wherever its kind of body has them.

@@ -11,6 +11,7 @@
 
 mod answer;
 mod api;
+mod shared;
 
 pub use self::{
     answer::{Answer, Over, Stop, Verdict, text_at},
