@@ -83,6 +83,8 @@ async fn every_action_does_what_it_says_and_tells_what_goes_wrong() {
     for (action, mut metadata, calls, is_done) in cases {
         metadata["action"] = action.into();
         let name = format!("pipedrive_{action}");
+        // Nothing is remembered of the one before.
+        subject.next_delivery();
         suite::ask(&name, &mut subject, &fake, &[TOKEN], case(metadata, calls, is_done)).await;
     }
     assert_eq!(fake.tables().persons[&12]["name"], "Old", "of two with one address it is the older one");
