@@ -2,8 +2,8 @@
 
 use crate::{
     fakes::{
-        Fault, activecampaign, aweber, customer_io, discord, intercom, mailchimp, mailerlite, resend,
-        sendgrid, slack, zoom,
+        Fault, activecampaign, aweber, customer_io, discord, hubspot, intercom, mailchimp, mailerlite,
+        pipedrive, resend, salesforce, sendgrid, slack, zoom,
     },
     story::{Act, Story, in_seconds},
 };
@@ -156,6 +156,52 @@ pub fn discord() -> Story<discord::Tables> {
     }
 }
 
+pub fn hubspot() -> Story<hubspot::Tables> {
+    type Tables = hubspot::Tables;
+    fn ada(tables: &Tables) -> Option<&Value> {
+        tables.contacts.get("ada@example.com").map(|(_, properties)| properties)
+    }
+    let error = |status: u16, category: &str, message: &str| {
+        said(status, &json!({ "status": "error", "category": category, "message": message }))
+    };
+    Story {
+        kind: "hubspot",
+        routes: hubspot::routes,
+        hosts: &["api.hubapi.com"],
+        settings: |_| json!({ "access_token": hubspot::TOKEN }),
+        secret: hubspot::TOKEN,
+        mapping: &[("email", "email"), ("firstname", "first_name"), ("tier", "tier")],
+        picks: &[("add_to_list", "lists", "7"), ("update_property", "properties", "tier")],
+        actions: vec![
+            with(json!({ "action": "upsert_contact" }), |tables| {
+                ada(tables).is_some_and(|ada| ada["firstname"] == "Ada" && ada["tier"] == "pro")
+            }),
+            act("add_to_list", "7", |tables| tables.members.len() == 1),
+            act("remove_from_list", "7", |tables| tables.members.is_empty()),
+            with(json!({ "action": "update_property", "id": "tier", "value": "free" }), |tables| {
+                ada(tables).is_some_and(|ada| ada["tier"] == "free")
+            }),
+            with(
+                json!({ "action": "create_deal", "title": "{{first_name}} – {{tier}}", "amount": "1500" }),
+                |tables| matches!(&tables.deals[..], [deal] if deal["properties"]["dealname"] == "Ada – pro"),
+            ),
+            with(
+                json!({ "action": "send_custom_event", "event_name": "pe62515_signup", "event_properties": "source" }),
+                |tables| {
+                    tables.events.values().any(|event| event["properties"] == json!({ "source": "signup" }))
+                },
+            ),
+        ],
+        lacking: nobody(),
+        slower: (
+            error(429, "RATE_LIMITS", "You have reached your ten_secondly_rolling limit.")
+                .with("x-hubspot-ratelimit-interval-milliseconds", "10000"),
+            10,
+        ),
+        locked: error(403, "MISSING_SCOPES", "This app hasn't been granted all required scopes"),
+    }
+}
+
 pub fn intercom() -> Story<intercom::Tables> {
     type Tables = intercom::Tables;
     let is_there = |tables: &Tables| {
@@ -276,6 +322,45 @@ pub fn mailerlite() -> Story<mailerlite::Tables> {
     }
 }
 
+pub fn pipedrive() -> Story<pipedrive::Tables> {
+    type Tables = pipedrive::Tables;
+    fn ada(tables: &Tables) -> Option<&Value> {
+        tables.persons.values().find(|person| person["emails"][0]["value"] == "ada@example.com")
+    }
+    let error = |status: u16, message: &str| said(status, &json!({ "success": false, "error": message }));
+    Story {
+        kind: "pipedrive",
+        routes: pipedrive::routes,
+        hosts: &["api.pipedrive.com"],
+        settings: |_| json!({ "api_token": pipedrive::TOKEN }),
+        secret: pipedrive::TOKEN,
+        mapping: &[("email", "email"), ("first_name", "first_name"), (pipedrive::TIER, "tier")],
+        picks: &[
+            ("update_person_field", "properties", pipedrive::TIER),
+            ("add_label_to_person", "labels", "8"),
+        ],
+        actions: vec![
+            with(json!({ "action": "sync_person" }), |tables| {
+                ada(tables)
+                    .is_some_and(|ada| ada["name"] == "Ada" && ada["custom_fields"][pipedrive::TIER] == 191)
+            }),
+            with(
+                json!({ "action": "update_person_field", "id": pipedrive::TIER, "value": "190" }),
+                |tables| tables.patches.last() == Some(&json!({ "custom_fields": { pipedrive::TIER: 190 } })),
+            ),
+            act("add_label_to_person", "8", |tables| {
+                ada(tables).is_some_and(|ada| ada["label_ids"] == json!([8]))
+            }),
+            act("remove_label_from_person", "8", |tables| {
+                ada(tables).is_some_and(|ada| ada["label_ids"] == json!([]))
+            }),
+        ],
+        lacking: nobody(),
+        slower: (error(429, "request over limit").with("retry-after", "30"), 30),
+        locked: error(403, "Scope and URL mismatch"),
+    }
+}
+
 pub fn resend() -> Story<resend::Tables> {
     type Tables = resend::Tables;
     let is_there = |tables: &Tables| {
@@ -315,6 +400,56 @@ pub fn resend() -> Story<resend::Tables> {
         lacking: nobody(),
         slower: (error(429, "rate_limit_exceeded", "Too many requests.").with("retry-after", "30"), 30),
         locked: error(403, "invalid_api_key", "API key is invalid"),
+    }
+}
+
+pub fn salesforce() -> Story<salesforce::Tables> {
+    type Tables = salesforce::Tables;
+    fn one<'t>(tables: &'t Tables, kind: &str) -> Option<&'t Value> {
+        let found = tables.of(kind);
+        found.first().filter(|_| found.len() == 1).copied()
+    }
+    let error = |status: u16, code: &str, message: &str| {
+        said(status, &json!([{ "message": message, "errorCode": code, "fields": [] }]))
+    };
+    Story {
+        kind: "salesforce",
+        routes: salesforce::routes,
+        hosts: &[],
+        settings: |url| json!({ "access_token": salesforce::TOKEN, "instance_url": url }),
+        secret: salesforce::TOKEN,
+        mapping: &[
+            ("Email", "email"),
+            ("FirstName", "first_name"),
+            ("LastName", "last_name"),
+            ("Company", "source"),
+            ("Tier__c", "tier"),
+            ("Code__c", "id"),
+        ],
+        picks: &[("add_to_campaign", "campaigns", "7011"), ("update_property", "properties", "Tier__c")],
+        actions: vec![
+            with(json!({ "action": "upsert_contact" }), |tables| {
+                one(tables, "Contact")
+                    .is_some_and(|ada| ada["LastName"] == "Lovelace" && ada["Tier__c"] == "pro")
+            }),
+            with(json!({ "action": "add_to_campaign", "id": "7011", "status": "Responded" }), |tables| {
+                one(tables, "CampaignMember")
+                    .is_some_and(|member| member["CampaignId"] == "7011" && member["Status"] == "Responded")
+            }),
+            act("remove_from_campaign", "7011", |tables| tables.of("CampaignMember").is_empty()),
+            with(json!({ "action": "update_property", "id": "Tier__c", "value": "free" }), |tables| {
+                one(tables, "Contact").is_some_and(|ada| ada["Tier__c"] == "free")
+            }),
+            with(json!({ "action": "upsert_lead" }), |tables| {
+                one(tables, "Lead").is_some_and(|lead| lead["Company"] == "signup")
+            }),
+            act("upsert_by_external_id", "Code__c", |tables| {
+                tables.records["Contact"].get("x-usr_123").is_some_and(|ada| ada["LastName"] == "Lovelace")
+            }),
+        ],
+        lacking: (json!({ "first_name": "Ada" }), "Email"),
+        slower: (error(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."), 900),
+        locked: error(403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this organization."),
     }
 }
 

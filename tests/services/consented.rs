@@ -30,8 +30,8 @@ pub struct Consent<T> {
     /// Where the vendor asks the person, and where it gives tokens.
     pub paths: [&'static str; 2],
     pub traits: Traits,
-    /// What its token answers tell beside tokens.
-    pub tells: Value,
+    /// What its token answers tell beside tokens. Given the service's address, for those whose accounts have their own.
+    pub tells: fn(&str) -> Value,
     /// What the connection knows of its account afterwards.
     pub knows: Value,
     /// From here on the service takes this token. None: it takes the operator's, whatever the consent gave.
@@ -57,6 +57,10 @@ impl Front {
         });
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
         Self { address, serving }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 }
 
@@ -91,7 +95,7 @@ async fn connect<T: Default + Send + 'static>(consent: Consent<T>) {
     let token = Cell::new("");
     let give = |next: &'static str| {
         token.set(next);
-        let mut tells = tells.clone();
+        let mut tells = tells(&front.url());
         tells["access_token"] = next.into();
         vendor.tables().tells = tells;
     };
@@ -105,7 +109,7 @@ async fn connect<T: Default + Send + 'static>(consent: Consent<T>) {
     };
     let weft = Weft::with(|config| {
         let hosts = story.hosts.iter().chain(hosts);
-        config.hosts.extend(hosts.map(|host| ((*host).to_owned(), format!("http://{}", front.address))));
+        config.hosts.extend(hosts.map(|host| ((*host).to_owned(), front.url())));
         let bot_token = take.is_none().then(|| Secret::new(story.secret));
         let client_secret = Some(Secret::new(CLIENT_SECRET));
         let app = Registration { client_id: CLIENT_ID.to_owned(), client_secret, bot_token };
@@ -202,8 +206,11 @@ macro_rules! consents {
 consents! {
     aweber,
     discord,
+    hubspot,
     intercom,
     mailchimp,
+    pipedrive,
+    salesforce,
     slack,
     zoom,
 }

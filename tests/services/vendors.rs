@@ -3,7 +3,7 @@
 use crate::{
     accounts,
     consented::Consent,
-    fakes::{Fault, aweber, discord, intercom, mailchimp, slack, zoom},
+    fakes::{Fault, aweber, discord, hubspot, intercom, mailchimp, pipedrive, salesforce, slack, zoom},
     support::vendor::Traits,
 };
 use serde_json::json;
@@ -31,7 +31,7 @@ pub fn aweber() -> Consent<aweber::Tables> {
             scope: Some("account.read list.read subscriber.read subscriber.write subscriber.read-extended"),
             ..PLAIN
         },
-        tells: json!({}),
+        tells: |_| json!({}),
         knows: json!({ "account_id": aweber::ACCOUNT }),
         take: Some(|tables, token| tables.token = token),
         gone: None,
@@ -52,10 +52,24 @@ pub fn discord() -> Consent<discord::Tables> {
             scope: Some("bot identify"),
             ..PLAIN
         },
-        tells: json!({ "guild": { "id": discord::GUILD, "name": "Acme" } }),
+        tells: |_| json!({ "guild": { "id": discord::GUILD, "name": "Acme" } }),
         knows: json!({ "guild_id": discord::GUILD, "guild_name": "Acme" }),
         take: None,
         gone: Some(Fault::status(403, r#"{"message":"Missing Access","code":50001}"#)),
+    }
+}
+
+pub fn hubspot() -> Consent<hubspot::Tables> {
+    let scopes = "oauth crm.objects.contacts.read crm.objects.contacts.write crm.schemas.contacts.read crm.lists.read crm.lists.write";
+    Consent {
+        story: accounts::hubspot(),
+        hosts: &["app.hubspot.com"],
+        paths: ["/oauth/authorize", "/oauth/2026-03/token"],
+        traits: Traits { refreshes: true, life_s: Some(1_800), scope: Some(scopes), ..PLAIN },
+        tells: |_| json!({ "hub_id": 62_515, "user_id": 7 }),
+        knows: json!({ "hub_id": "62515" }),
+        take: Some(|tables, token| tables.token = token),
+        gone: None,
     }
 }
 
@@ -66,7 +80,7 @@ pub fn intercom() -> Consent<intercom::Tables> {
         hosts: &["app.intercom.com"],
         paths: ["/oauth", "/auth/eagle/token"],
         traits: PLAIN,
-        tells: json!({ "token": intercom::TOKEN }),
+        tells: |_| json!({ "token": intercom::TOKEN }),
         knows: json!({ "region": "us", "app_id": "abcd1234", "admin_id": "814860" }),
         take: Some(|tables, token| tables.token = token),
         gone: Some(Fault::status(401, &revoked.to_string())),
@@ -79,9 +93,36 @@ pub fn mailchimp() -> Consent<mailchimp::Tables> {
         hosts: &["login.mailchimp.com", "us6.api.mailchimp.com"],
         paths: ["/oauth2/authorize", "/oauth2/token"],
         traits: Traits { life_s: Some(0), ..PLAIN },
-        tells: json!({}),
+        tells: |_| json!({}),
         knows: json!({ "data_center": "us6", "account_id": "4242" }),
         take: Some(|tables, token| tables.key = token),
+        gone: None,
+    }
+}
+
+pub fn pipedrive() -> Consent<pipedrive::Tables> {
+    Consent {
+        story: accounts::pipedrive(),
+        hosts: &["oauth.pipedrive.com"],
+        paths: ["/oauth/authorize", "/oauth/token"],
+        traits: Traits { is_basic: true, refreshes: true, rotates: true, life_s: Some(3_599), ..PLAIN },
+        tells: |url| json!({ "api_domain": url, "scope": "base,contacts:full" }),
+        knows: json!({ "company_id": "54235233", "user_id": "1" }),
+        take: Some(|tables, token| tables.token = token),
+        gone: None,
+    }
+}
+
+/// Its tokens do not say when they end.
+pub fn salesforce() -> Consent<salesforce::Tables> {
+    Consent {
+        story: accounts::salesforce(),
+        hosts: &["login.salesforce.com"],
+        paths: ["/services/oauth2/authorize", "/services/oauth2/token"],
+        traits: Traits { wants_proof: true, refreshes: true, scope: Some("api refresh_token"), ..PLAIN },
+        tells: |url| json!({ "instance_url": url, "id": "https://login.salesforce.com/id/00D1/0051", "issued_at": "1708058728442" }),
+        knows: json!({ "org_id": "00D1", "user_id": "0051" }),
+        take: Some(|tables, token| tables.token = token),
         gone: None,
     }
 }
@@ -97,7 +138,7 @@ pub fn slack() -> Consent<slack::Tables> {
             scope: Some("chat:write,chat:write.public,channels:read,groups:read,users:read,users:read.email"),
             ..PLAIN
         },
-        tells: json!({ "token_type": "bot", "team": { "id": "T1", "name": "Acme" }, "bot_user_id": "U1" }),
+        tells: |_| json!({ "token_type": "bot", "team": { "id": "T1", "name": "Acme" }, "bot_user_id": "U1" }),
         knows: json!({ "team_id": "T1", "team_name": "Acme" }),
         take: Some(|tables, token| tables.token = token),
         gone: Some(Fault::status(200, r#"{"ok":false,"error":"token_revoked"}"#)),
@@ -117,7 +158,7 @@ pub fn zoom() -> Consent<zoom::Tables> {
             life_s: Some(3_600),
             ..PLAIN
         },
-        tells: json!({}),
+        tells: |_| json!({}),
         knows: json!({ "user_id": "KDcuGIm1QgePTO8WbOqwIQ", "account_id": "EAAAbbbbbCCCCHMA" }),
         take: Some(|tables, token| tables.token = token),
         gone: None,
