@@ -15,6 +15,7 @@ mod oauth;
 mod options;
 mod passwords;
 mod plans;
+mod preview;
 mod replays;
 mod rules;
 mod search;
@@ -34,9 +35,10 @@ pub use self::{
     oauth::{ConsentBack, ConsentEnd, ConsentFor, NewConsent, OpenedConsent, Starter, consent_cookie},
     options::{DeliveryDefaults, Options, Seams},
     plans::PlanView,
+    preview::{Draft, DraftAction, Example, Preview},
     replays::{NewReplay, ReplayCount, ReplayPatch},
     rules::{NewRule, RulePatch},
-    search::{Draft, Example, PAYLOAD_TESTS_MAX, PayloadTest, Preview},
+    search::{PAYLOAD_TESTS_MAX, PayloadTest},
     sessions::{Minted, NewSession},
     trial::{SAMPLE_PAYLOAD, Trial, sample_name},
     users::{Joining, NewInvitation, SignedIn, UserPatch},
@@ -44,6 +46,7 @@ pub use self::{
 use self::{oauth::Grants, passwords::Passwords, plans::Limits, vault::Vault};
 pub use crate::destinations::{
     live::Item,
+    planned::Planned,
     setup::{App, Operator},
     spec,
 };

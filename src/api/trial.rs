@@ -9,18 +9,23 @@ use super::{
     App, Ids, document,
     error::ApiError,
     events::{self, AcceptedJson, ENVELOPE_BYTES_MAX},
+    form,
     json::{self, Json},
-    openapi::schema::Conditions,
+    openapi::schema::{Conditions, RuleMetadata},
     rules,
 };
 use crate::{auth::Caller, http::read_body};
 use actors::{
     domain::{
-        ids::{EventId, WorkspaceId},
+        access::{Permission, Subject},
+        delivery::{Outcome, Report},
+        ids::{ConnectionId, EventId, WorkspaceId},
         rule::Rule,
         timestamp::Timestamp,
     },
-    engine::{Draft, Example, IngestRequest, Preview, SAMPLE_PAYLOAD, Trial, sample_name},
+    engine::{
+        Draft, DraftAction, Example, IngestRequest, Planned, Preview, SAMPLE_PAYLOAD, Trial, sample_name,
+    },
 };
 use axum::{
     extract::{Request, State},
@@ -30,7 +35,8 @@ use axum::{
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Events a preview looks at where nothing is asked for, and at most.
@@ -187,6 +193,12 @@ pub(super) struct DraftForm {
     resource_id: Option<String>,
     #[schemars(with = "Option<Conditions>")]
     conditions: Option<Value>,
+    /// Where it would send, if that is to be shown too.
+    #[schemars(with = "Option<Uuid>")]
+    connection: Option<String>,
+    /// What it would do there; needed beside `connection`.
+    #[schemars(with = "Option<RuleMetadata>")]
+    metadata: Option<Map<String, Value>>,
     /// How many events to look at.
     #[schemars(range(min = 1, max = PREVIEW_EVENTS_MAX))]
     last: Option<u64>,
@@ -217,16 +229,66 @@ pub(super) struct ExampleJson {
     event: String,
     created_at: Timestamp,
     why: String,
+    /// What would be sent; of a match, where the draft names a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sends: Option<SendsJson>,
 }
 
 impl From<Example> for ExampleJson {
-    fn from(Example { event, why }: Example) -> Self {
-        Self { event_id: event.id, event: event.name, created_at: event.accepted_at, why }
+    fn from(Example { event, why, planned, .. }: Example) -> Self {
+        let sends = planned.map(SendsJson::from);
+        Self { event_id: event.id, event: event.name, created_at: event.accepted_at, why, sends }
+    }
+}
+
+/// What a delivery would send, or how it would fail before it sends anything.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PreviewSends")]
+#[serde(untagged)]
+pub(super) enum SendsJson {
+    Request {
+        /// The account's fields, as the mapping fills them; null where nothing is mapped.
+        fields: Option<Map<String, Value>>,
+        /// What the mapping leaves out, and why.
+        warnings: Vec<String>,
+        request: RequestJson,
+        /// Whether the request is all. Otherwise others may follow, by what the service answers.
+        complete: bool,
+    },
+    Fails {
+        outcome_code: Outcome,
+        message: String,
+    },
+}
+
+/// A request; `[redacted]` stands for what is secret.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PreviewRequest")]
+pub(super) struct RequestJson {
+    method: String,
+    url: String,
+    headers: BTreeMap<String, String>,
+    /// JSON as it is, anything else as text.
+    body: Value,
+}
+
+impl From<Result<Planned, Report>> for SendsJson {
+    fn from(planned: Result<Planned, Report>) -> Self {
+        match planned {
+            Ok(Planned { fields, warnings, request, is_whole }) => {
+                let body = serde_json::from_str(&request.body).unwrap_or_else(|_| request.body.into());
+                let headers = request.headers.into_iter().collect();
+                let request = RequestJson { method: request.method, url: request.url, headers, body };
+                Self::Request { fields, warnings, request, complete: is_whole }
+            }
+            Err(Report { outcome, message, .. }) => Self::Fails { outcome_code: outcome, message },
+        }
     }
 }
 
 /// `POST /workspaces/{id}/rules/preview`: what a draft would have made of the `last` events stored (1,000, at
-/// most 10,000); of those of its name, where it has one and no pattern. Sends and stores nothing. It reads
+/// most 10,000); of those of its name, where it has one and no pattern. With a `connection` and `metadata`, as
+/// a rule has them, it tells what would be sent for those that match. Sends and stores nothing. It reads
 /// every payload it looks at, for five seconds at most.
 pub(super) async fn preview(
     State(app): State<App>,
@@ -234,8 +296,8 @@ pub(super) async fn preview(
     Ids([workspace]): Ids<1>,
     Json(form): Json<DraftForm>,
 ) -> Result<Response, ApiError> {
-    let DraftForm { event, resource, resource_id, conditions, last } = form;
-    rules::check(Some(&event), resource.as_deref(), resource_id.as_deref(), None)?;
+    let DraftForm { event, resource, resource_id, conditions, connection, metadata, last } = form;
+    rules::check(Some(&event), resource.as_deref(), resource_id.as_deref(), metadata.as_ref())?;
     let last = last.map_or(Some(PREVIEW_EVENTS), |last| usize::try_from(last).ok());
     let last = last
         .filter(|last| (1..=PREVIEW_EVENTS_MAX).contains(last))
@@ -246,7 +308,15 @@ pub(super) async fn preview(
         // It looks at all that was sent, whatever it was about.
         return Err(ApiError::forbidden("a session about one resource has no preview"));
     }
-    let draft = Draft { event, resource, resource_id, conditions };
+    let action = match (connection, metadata) {
+        (Some(connection), metadata) => {
+            caller.ask(Permission::Read, Subject::Connections)?;
+            let connection_id = ConnectionId::from_uuid(form::uuid_field("connection", &connection)?);
+            Some(DraftAction { connection_id, metadata: metadata.unwrap_or_default() })
+        }
+        (None, _) => None,
+    };
+    let draft = Draft { event, resource, resource_id, conditions, action };
     let found = app.engine.preview(caller.organization_id(), workspace, draft, last).await?;
     let Preview { looked_at, matched, unmatched, is_cut, matches, misses } = found;
     let shown = |examples: Vec<Example>| examples.into_iter().map(ExampleJson::from).collect();

@@ -307,6 +307,8 @@ pub const ACTIONS: &[Action] = &[
     row("rule",        "preview",     Post,   "/workspaces/{workspace}/rules/preview",      "Show which events of the past a draft would have matched",
         &[&[body("event", Text, "The event name or pattern it would be for"), body("resource", Text, "Only about this resource"),
             body("resource_id", Text, "Only about this one of them"), body("conditions", Json, "Only whose payload is so"),
+            body("connection", Text, "Show what would be sent there"),
+            flag("action", Text, To::Body("metadata.action"), "What it would do there"), body("metadata", Json, "The same, with all it needs"),
             body("last", Number, "How many events to look at [default: 1000]")]], &[]),
     row("rule",        "test",        Post,   "/workspaces/{workspace}/rules/{rule}/test",  "Send a test event through one rule", &[EVENT], &[]),
 

@@ -32,6 +32,7 @@ mod oauth_tokens;
 mod openapi;
 mod operational;
 mod payloads;
+mod preview;
 mod rate;
 mod replays;
 mod retry_cancel;

@@ -163,6 +163,9 @@ async fn every_action_does_on_the_command_line_what_it_does_over_http() {
     weft.event_as(&event, "failed").await;
     let preview = ask(&[&["rule", "preview", "--event", "b", "--last", "10"][..], &there].concat()).await;
     assert_eq!(preview["matched"], 1);
+    let action = ["--connection", &connection, "--action", "send_webhook"];
+    let preview = ask(&[&["rule", "preview", "--event", "b"][..], &action, &there].concat()).await;
+    assert_eq!(preview["examples"]["matched"][0]["sends"]["request"]["method"], "POST");
     ask(&[&["rule", "test", &rule, "--payload", r#"{"n":2}"#][..], &there].concat()).await;
 
     ask(&["connection", "pause", &connection]).await;

@@ -74,6 +74,7 @@ pub async fn tell<T: Default + Send + 'static>(story: Story<T>) {
     world.map().await;
     let rules = world.deliver().await;
     let first = &rules[0];
+    world.preview().await;
     world.lack(first).await;
     world.lock(first).await;
     world.slow_down(first).await;
@@ -176,6 +177,23 @@ impl<T: Default + Send + 'static> World<'_, T> {
         rules
     }
 
+    /// A draft shows what it would send for what was sent already, and sends nothing.
+    async fn preview(&self) {
+        let Story { kind, secret, actions, .. } = self.story;
+        let path = format!("/workspaces/{}/rules/preview", self.weft.workspace);
+        for act in actions {
+            let draft =
+                json!({ "event": "*", "connection": self.connection, "metadata": act.metadata, "last": 1 });
+            let shown = self.weft.post(&path, draft).await;
+            assert!(!shown.text.contains(secret), "{kind}: {}", shown.text);
+            let shown = shown.answered(200, kind);
+            let sends = &shown["examples"]["matched"][0]["sends"];
+            let url = text(&sends["request"]["url"]);
+            assert!(url.starts_with(&self.fake.url()), "{kind}: {}: {sends}", act.metadata);
+        }
+        assert!(self.fake.seen().is_empty(), "{kind}: nobody was asked");
+    }
+
     async fn rule(&self, event: &str, metadata: &Value) -> String {
         let body = json!({ "workspace": self.weft.workspace, "event": event, "connection": self.connection, "metadata": metadata });
         text(&self.weft.post("/rules", body).await.answered(201, self.story.kind)["rule"]["id"])
@@ -188,6 +206,12 @@ impl<T: Default + Send + 'static> World<'_, T> {
         self.weft.event_as(&event, "failed").await;
         let attempts = self.weft.attempts(&event, rule, 1).await;
         let [attempt] = &attempts[..] else { panic!("{kind}: {attempts:?}") };
+        let metadata = &self.story.actions[0].metadata;
+        let draft = json!({ "event": "*", "connection": self.connection, "metadata": metadata, "last": 1 });
+        let path = format!("/workspaces/{}/rules/preview", self.weft.workspace);
+        let shown = self.weft.post(&path, draft).await.answered(200, kind);
+        let told = json!({ "outcome_code": attempt["outcome_code"], "message": attempt["message"] });
+        assert_eq!(shown["examples"]["matched"][0]["sends"], told, "{kind}: a preview tells it beforehand");
         assert_eq!(attempt["outcome_code"], "mapping_error", "{kind}: {attempt}");
         assert!(text(&attempt["message"]).contains(says), "{kind}: {attempt}");
         assert!(self.fake.seen().is_empty(), "{kind}: nobody was asked");

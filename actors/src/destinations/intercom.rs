@@ -316,7 +316,7 @@ async fn find(api: &Api<'_>, who: &Who) -> Result<Option<String>, Stop> {
     let Some(email) = &who.email else { return Ok(None) };
     let query = json!({ "field": "email", "operator": "=", "value": email });
     let body = json!({ "query": query, "pagination": { "per_page": MATCHES_MAX } });
-    let found = api.post("/contacts/search").json(&body).send().await?;
+    let found = api.post("/contacts/search").json(&body).question().send().await?;
     // Whoever has another id of ours is somebody else.
     let is_who = |contact: &&Value| match (&who.external_id, text_at(contact, "/external_id")) {
         (Some(ours), Some(theirs)) => theirs.is_empty() || theirs == *ours,

@@ -18,6 +18,7 @@ pub mod mailerlite;
 pub mod memory;
 pub mod outgoing;
 pub mod pipedrive;
+pub mod planned;
 pub mod resend;
 pub mod salesforce;
 pub mod sendgrid;
@@ -31,12 +32,17 @@ pub mod zoom;
 
 pub use crate::domain::field::FieldError;
 use crate::{
-    domain::{catalog::CatalogField, delivery::Report, timestamp::Timestamp},
+    domain::{
+        catalog::CatalogField,
+        delivery::{Outcome, Report},
+        timestamp::Timestamp,
+    },
     transport::{Http, address::AddressPolicy},
 };
 use async_trait::async_trait;
 use live::Item;
 use outgoing::Outgoing;
+use planned::Planned;
 use serde_json::{Map, Value};
 use setup::Setup;
 use spec::Spec;
@@ -158,6 +164,12 @@ pub trait Destination: Send + Sync {
 pub trait Prepared: Send + Sync {
     /// One attempt. Takes no longer than `out.timeout`, and never fails otherwise than by its report.
     async fn deliver(&self, out: &Outgoing<'_>, http: &Http) -> Report;
+
+    /// What the attempt would send first, without sending it: no call is made, no limit is charged, no token
+    /// asked for. The error is the report of an attempt that fails before it sends anything.
+    async fn plan(&self, _out: &Outgoing<'_>) -> Result<Planned, Report> {
+        Err(answer::failed(Outcome::InternalError, "what it would send is not known".to_owned()))
+    }
 
     /// What there is to pick from by now: the lists, channels, … of the account. `key` is that of an
     /// [`Input`](spec::Input). The error is one sentence for a person.

@@ -152,7 +152,7 @@ impl Service for SendGrid {
             "remove_from_list" => {
                 let list = work.input("id")?;
                 let body = json!({ "emails": [email.to_lowercase()] });
-                let call = api.post(marketing("/contacts/search/emails")).json(&body).fine(&[404]);
+                let call = api.post(marketing("/contacts/search/emails")).json(&body).question().fine(&[404]);
                 let found = call.part(CONTACTS.0, CONTACTS.1).send().await?;
                 let place = format!(
                     "/result/{}/contact/id",

@@ -115,7 +115,7 @@ impl Engine {
     }
 }
 
-fn check_rule(rule: &Rule) -> Result<(), EngineError> {
+pub(super) fn check_rule(rule: &Rule) -> Result<(), EngineError> {
     let action = destination(&rule.kind)?.check_action(&rule.metadata);
     action.map_err(|errors| invalid("metadata", errors))?;
     let action_bytes = serde_json::to_vec(&rule.metadata).map_err(internal)?.len();

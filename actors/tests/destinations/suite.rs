@@ -6,6 +6,7 @@ use actors::{
         self, Prepared,
         limits::Limits,
         outgoing::Outgoing,
+        planned::Planned,
         setup::{Operator, Setup, TokenError, Tokens},
     },
     domain::{
@@ -151,6 +152,23 @@ impl Subject {
 
     /// One attempt, after one that left notes.
     pub async fn deliver_after(&self, metadata: &Value, payload: &Value, notes: Option<&str>) -> Came {
+        let prepared = self.prepared();
+        self.outgoing(metadata, payload, notes, async |out| prepared.deliver(out, &self.http).await).await
+    }
+
+    /// What an attempt would send first.
+    pub async fn plan(&self, metadata: &Value, payload: &Value) -> Result<Planned, Came> {
+        let prepared = self.prepared();
+        self.outgoing(metadata, payload, None, async |out| prepared.plan(out).await).await
+    }
+
+    async fn outgoing<R>(
+        &self,
+        metadata: &Value,
+        payload: &Value,
+        notes: Option<&str>,
+        then: impl AsyncFnOnce(&Outgoing<'_>) -> R,
+    ) -> R {
         let event = Event {
             id: EventId::from_bytes([7; 16]),
             organization_id: OrganizationId::from_bytes([1; 16]),
@@ -172,7 +190,7 @@ impl Subject {
             notes,
             timeout: self.timeout,
         };
-        self.prepared().deliver(&out, &self.http).await
+        then(&out).await
     }
 
     /// The settings are tried out, as when they are saved.
@@ -243,6 +261,30 @@ fn assert_failed(report: &Report, outcome: Outcome, why: &str) {
     assert!(report.message.len() > 10 && report.message.lines().count() == 1, "{why}: {}", report.message);
 }
 
+/// What was planned is what was sent first, without secrets, and is not said to be all where it is not.
+fn assert_planned(name: &str, planned: Result<Planned, Report>, sent: &str, calls: usize, secrets: &[&str]) {
+    let Planned { request, is_whole, .. } = planned.unwrap_or_else(|report| panic!("{name}: {report:?}"));
+    let told = format!("{request:?}");
+    assert!(secrets.iter().all(|secret| !told.contains(secret)), "{name}: {told}");
+    let first = sent.split("\n\n").next().unwrap_or_default();
+    let (line, headers) = first.split_once('\n').unwrap_or((first, ""));
+    let url = url::Url::parse(&request.url).expect("a URL");
+    let target = &url[url::Position::BeforePath..];
+    let is_secret = target.contains("[redacted]") || target.contains("%5Bredacted%5D");
+    assert!(is_secret || line == format!("{} {target}", request.method), "{name}: {line} is not {told}");
+    for header in headers.lines().filter(|header| !header.is_empty()) {
+        let (key, value) = header.split_once(": ").expect("a header");
+        let planned = request.headers.iter().find(|(planned, _)| planned == key).map(|(_, value)| &value[..]);
+        assert!(planned == Some(value) || planned == Some("[redacted]"), "{name}: {header} is not in {told}");
+    }
+    if !request.body.is_empty() {
+        let body: Value = serde_json::from_str(&request.body).unwrap_or_else(|_| request.body.clone().into());
+        let pretty = serde_json::to_string_pretty(&body).expect("JSON");
+        assert!(sent.contains(&pretty) || sent.contains(&request.body), "{name}: {sent} lacks {pretty}");
+    }
+    assert!(!is_whole || calls == 1, "{name}: more was sent than {told}");
+}
+
 /// Asks an action everything. `name` is that of the snapshot of its requests.
 pub async fn ask<T: Default + Send + 'static>(
     name: &str,
@@ -255,10 +297,13 @@ pub async fn ask<T: Default + Send + 'static>(
     let before = |faults: Fault| std::iter::repeat_n(Fault::None, calls - 1).chain([faults]);
     fake.seen();
 
+    let planned = subject.plan(&metadata, &payload).await;
+    assert!(fake.seen().is_empty(), "{name}: a plan asks nobody");
     let report = subject.deliver(&metadata, &payload).await;
     assert_eq!(report.outcome, Outcome::Delivered, "{name}: {}", report.message);
     assert!(is_done(&fake.tables()), "{name}: the service is as expected");
     let shown = fake.shown();
+    assert_planned(name, planned, &shown, calls, secrets);
     assert_eq!(shown.matches("\naccept: ").count(), calls, "{name}: {shown}");
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(name.to_owned(), shown);

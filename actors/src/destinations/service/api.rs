@@ -2,14 +2,20 @@
 
 use super::{Account, Answer, Entry, Kept, Reads, Stop, Verdict, answer::Over};
 use crate::{
-    destinations::{answer as reports, limits::Pace, outgoing::Outgoing, setup::TokenError},
+    destinations::{
+        answer as reports, limits::Pace, outgoing::Outgoing, planned::PlannedRequest, setup::TokenError,
+    },
     domain::{
         delivery::{Outcome, Report},
         ids::DeliveryId,
         secret::Secret,
         timestamp::Timestamp,
     },
-    transport::{Http, Keep, Request, Response, SendError, redact::Redactor, retry_after},
+    transport::{
+        Http, Keep, Request, Response, SendError,
+        redact::{REDACTED, Redactor},
+        retry_after,
+    },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -27,8 +33,23 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 /// The pause before a call that is safe to repeat is repeated.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// Where calls go.
+pub(super) enum Wire<'a> {
+    Live(&'a Http),
+    /// Nowhere: the first is written down.
+    Rehearsed(&'a Mutex<Rehearsal>),
+}
+
+/// What of an action was seen before anything was answered.
+#[derive(Default)]
+pub(super) struct Rehearsal {
+    pub first: Option<PlannedRequest>,
+    /// Another call was asked for, or what the first one answers is needed.
+    pub goes_on: bool,
+}
+
 pub(super) struct Args<'a> {
-    pub http: &'a Http,
+    pub wire: Wire<'a>,
     pub account: &'a Account,
     pub redactor: &'a Redactor,
     pub settings: &'a Map<String, Value>,
@@ -108,6 +129,7 @@ impl<'a> Api<'a> {
             fine: &[],
             part: None,
             is_repeatable: true,
+            is_question: false,
             takes: 1,
             word: "Bearer",
         }
@@ -177,6 +199,7 @@ pub struct Call<'c, 'a> {
     fine: &'static [u16],
     part: Option<(String, Pace)>,
     is_repeatable: bool,
+    is_question: bool,
     takes: u32,
     word: &'static str,
 }
@@ -233,14 +256,50 @@ impl Call<'_, '_> {
         self
     }
 
+    /// It changes nothing, although it is no GET.
+    pub const fn question(mut self) -> Self {
+        self.is_question = true;
+        self
+    }
+
     /// Sends it, and answers what is fine.
     pub async fn send(self) -> Result<Answer, Stop> {
+        match self.api.args.wire {
+            Wire::Live(http) => self.send_live(http).await,
+            Wire::Rehearsed(rehearsal) => self.rehearse(&mut rehearsal.lock()),
+        }
+    }
+
+    /// Writes the first call down, and answers nothing to what only says something.
+    fn rehearse(&self, rehearsal: &mut Rehearsal) -> Result<Answer, Stop> {
+        let is_consent = matches!(self.api.args.account.entry, Entry::Consent(_));
+        let token = is_consent.then(|| Secret::new(REDACTED));
+        let (url, headers) = (self.url()?, self.header_map(token.as_ref())?);
+        let redactor = self.api.args.redactor;
+        let shown = || PlannedRequest::new(&self.method, &url, &headers, &self.body, redactor);
+        let is_first = rehearsal.first.is_none();
+        rehearsal.first.get_or_insert_with(shown);
+        if is_first && !self.is_question && self.method != Method::GET {
+            return Ok(Answer {
+                status: 200,
+                headers: HeaderMap::new(),
+                json: Value::Null,
+                body: Vec::new(),
+                truncated: false,
+                at: None,
+            });
+        }
+        rehearsal.goes_on = true;
+        Err(Stop::odd("what comes next depends on the answer"))
+    }
+
+    async fn send_live(&self, http: &Http) -> Result<Answer, Stop> {
         let is_first = {
             let mut state = self.api.state.lock();
             state.calls += 1;
             state.calls == 1
         };
-        let answered = self.send_authorised().await;
+        let answered = self.send_authorised(http).await;
         // Those before it would all be made again.
         let again = self.is_repeatable
             && !is_first
@@ -250,21 +309,21 @@ impl Call<'_, '_> {
             return answered;
         }
         tokio::time::sleep(AGAIN_AFTER).await;
-        self.send_authorised().await
+        self.send_authorised(http).await
     }
 
     /// With a token of today; one that is not taken is renewed once.
-    async fn send_authorised(&self) -> Result<Answer, Stop> {
+    async fn send_authorised(&self, http: &Http) -> Result<Answer, Stop> {
         let Entry::Consent(tokens) = &self.api.args.account.entry else {
-            return self.judge(self.exchange(None).await?, None);
+            return self.judge(self.exchange(http, None).await?, None);
         };
         let token = tokens.access().await.map_err(no_token)?;
-        let answer = self.exchange(Some(&token)).await?;
+        let answer = self.exchange(http, Some(&token)).await?;
         if self.api.args.service.verdict(&answer) != Verdict::Expired || self.is_fine(&answer) {
             return self.judge(answer, Some(&token));
         }
         let token = tokens.instead_of(&token).await.map_err(no_token)?;
-        let answer = self.exchange(Some(&token)).await?;
+        let answer = self.exchange(http, Some(&token)).await?;
         self.judge(answer, Some(&token))
     }
 
@@ -272,8 +331,8 @@ impl Call<'_, '_> {
         self.fine.contains(&answer.status)
     }
 
-    async fn exchange(&self, token: Option<&Secret>) -> Result<Answer, Stop> {
-        let Args { http, account, setup, .. } = &self.api.args;
+    async fn exchange(&self, http: &Http, token: Option<&Secret>) -> Result<Answer, Stop> {
+        let Args { account, setup, .. } = &self.api.args;
         let budget = self.api.account_budget();
         for _ in 0..self.takes {
             self.api.charge(&budget, account.pace).await?;

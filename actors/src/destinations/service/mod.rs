@@ -13,15 +13,17 @@ mod answer;
 mod api;
 mod shared;
 
+use self::api::{Rehearsal, Wire};
 pub use self::{
     answer::{Answer, Over, Stop, Verdict, text_at},
     api::{Api, Call},
 };
 use super::{
     Destination, FieldError, Prepared, SettingsError, answer as reports,
-    limits::Pace,
+    limits::{Limits, Pace},
     live::Item,
     outgoing::Outgoing,
+    planned::Planned,
     setup::{Setup, Tokens},
     spec::{FieldKind, Spec},
 };
@@ -29,7 +31,7 @@ use crate::{
     domain::{
         catalog::CatalogField,
         delivery::{Outcome, Report},
-        mapping::{Fields, Schema, generated},
+        mapping::{Applied, Fields, Schema, generated},
         payload::Json,
         secret::Secret,
         timestamp::Timestamp,
@@ -37,6 +39,7 @@ use crate::{
     transport::{Http, address::AddressPolicy, redact::Redactor},
 };
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -240,7 +243,7 @@ struct Ready<S: 'static> {
 #[derive(Clone)]
 struct Kept {
     operator: Arc<super::setup::Operator>,
-    limits: super::limits::Limits,
+    limits: Limits,
 }
 
 #[async_trait]
@@ -280,7 +283,7 @@ where
         timeout: Duration,
     ) -> Result<(), String> {
         let ready = ready(self, &setup).map_err(|err| err.to_string())?;
-        let api = ready.api(http, None, now, timeout);
+        let api = ready.api(Wire::Live(http), None, now, timeout);
         self.verify(&api).await.map_err(|stop| stop.0.message)
     }
 
@@ -296,7 +299,9 @@ where
         timeout: Duration,
     ) -> Result<Map<String, Value>, String> {
         let ready = ready(self, &setup).map_err(|err| err.to_string())?;
-        Service::discover(self, &ready.api(http, None, now, timeout)).await.map_err(|stop| stop.0.message)
+        Service::discover(self, &ready.api(Wire::Live(http), None, now, timeout))
+            .await
+            .map_err(|stop| stop.0.message)
     }
 }
 
@@ -320,13 +325,23 @@ fn path_of(secret: &str) -> &str {
 impl<S: Service> Ready<S> {
     fn api<'r>(
         &'r self,
-        http: &'r Http,
+        wire: Wire<'r>,
         out: Option<&'r Outgoing<'r>>,
         now: Timestamp,
         timeout: Duration,
     ) -> Api<'r> {
-        Api::new(api::Args {
-            http,
+        Api::new(self.args(wire, out, now, timeout))
+    }
+
+    fn args<'r>(
+        &'r self,
+        wire: Wire<'r>,
+        out: Option<&'r Outgoing<'r>>,
+        now: Timestamp,
+        timeout: Duration,
+    ) -> api::Args<'r> {
+        api::Args {
+            wire,
             account: &self.account,
             redactor: &self.redactor,
             settings: &self.settings,
@@ -336,47 +351,78 @@ impl<S: Service> Ready<S> {
             out,
             now,
             until: Instant::now() + timeout,
-        })
+        }
+    }
+}
+
+/// The payload of a delivery.
+fn read<'o>(out: &Outgoing<'o>) -> Result<Json<'o>, Stop> {
+    Json::parse(out.payload).map_err(|err| {
+        let message = format!("the payload cannot be read: {err}");
+        Stop(Box::new(reports::failed(Outcome::InternalError, message)))
+    })
+}
+
+impl<S: Service> Ready<S> {
+    fn applied<'p>(&'p self, payload: &'p Json<'p>) -> Result<Applied<'p>, Stop> {
+        self.schema.apply(payload).map_err(|failure| Stop::mapping(failure.to_string()))
+    }
+
+    /// All of an action; what the mapping left out and has to be said.
+    async fn act(&self, api: &Api<'_>, out: &Outgoing<'_>) -> Result<Vec<String>, Stop> {
+        let inputs = out.metadata();
+        let action = inputs.get("action").and_then(Value::as_str).unwrap_or_default();
+        let payload = read(out)?;
+        let Applied { fields, warnings, .. } = self.applied(&payload)?;
+        let work = Work { action, inputs: &inputs, fields: &fields, payload: &payload, out };
+        match Service::spec(self.service).action(action) {
+            Some(_) => self.service.act(api, &work).await?,
+            None => return Err(Stop::mapping(format!("there is no action {action} here: edit the rule"))),
+        }
+        Ok(warnings.iter().map(ToString::to_string).collect())
     }
 }
 
 #[async_trait]
 impl<S: Service> Prepared for Ready<S> {
     async fn deliver(&self, out: &Outgoing<'_>, http: &Http) -> Report {
-        let inputs = out.metadata();
-        let action = inputs.get("action").and_then(Value::as_str).unwrap_or_default();
-        let payload = match Json::parse(out.payload) {
-            Ok(payload) => payload,
-            Err(err) => {
-                return reports::failed(Outcome::InternalError, format!("the payload cannot be read: {err}"));
-            }
-        };
-        let applied = match self.schema.apply(&payload) {
-            Ok(applied) => applied,
-            Err(failure) => return reports::failed(Outcome::MappingError, failure.to_string()),
-        };
-        let api = self.api(http, Some(out), out.sent_at, out.timeout);
-        let work = Work { action, inputs: &inputs, fields: &applied.fields, payload: &payload, out };
-        let done = match Service::spec(self.service).action(action) {
-            Some(_) => self.service.act(&api, &work).await,
-            None => Err(Stop::mapping(format!("there is no action {action} here: edit the rule"))),
-        };
-        let warnings = applied.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let mut report = match done {
-            Ok(()) => api.delivered(warnings),
+        let api = self.api(Wire::Live(http), Some(out), out.sent_at, out.timeout);
+        let mut report = match self.act(&api, out).await {
+            Ok(warnings) => api.delivered(warnings.join("; ")),
             Err(Stop(report)) => *report,
         };
         report.notes = api.notes();
         report
     }
 
+    async fn plan(&self, out: &Outgoing<'_>) -> Result<Planned, Report> {
+        let payload = read(out).map_err(|stop| *stop.0)?;
+        let applied = self.applied(&payload).map_err(|stop| *stop.0)?;
+        let shown = |(field, value): (&str, &Json<'_>)| (field.to_owned(), value_of(value));
+        let fields = (!self.schema.fields().is_empty()).then(|| applied.fields.iter().map(shown).collect());
+        let warnings = applied.warnings.iter().chain(&applied.skipped).map(ToString::to_string).collect();
+        // With budgets of its own: nobody waits for it, and nothing of it is remembered.
+        let setup = Kept { limits: Limits::default(), ..self.setup.clone() };
+        let rehearsal = Mutex::new(Rehearsal::default());
+        let args = self.args(Wire::Rehearsed(&rehearsal), Some(out), out.sent_at, out.timeout);
+        let ended = self.act(&Api::new(api::Args { setup: &setup, ..args }), out).await;
+        let Rehearsal { first, goes_on } = std::mem::take(&mut *rehearsal.lock());
+        match (first, ended) {
+            (Some(request), ended) => {
+                Ok(Planned { fields, warnings, request, is_whole: ended.is_ok() && !goes_on })
+            }
+            (None, Err(Stop(report))) => Err(*report),
+            (None, Ok(_)) => Err(reports::failed(Outcome::Delivered, "nothing is sent".to_owned())),
+        }
+    }
+
     async fn items(&self, key: &str, http: &Http, timeout: Duration) -> Result<Vec<Item>, String> {
-        let api = self.api(http, None, Timestamp(0), timeout);
+        let api = self.api(Wire::Live(http), None, Timestamp(0), timeout);
         self.service.items(&api, key).await.map_err(|stop| stop.0.message)
     }
 
     async fn fields(&self, http: &Http, timeout: Duration) -> Result<Vec<CatalogField>, String> {
-        let api = self.api(http, None, Timestamp(0), timeout);
+        let api = self.api(Wire::Live(http), None, Timestamp(0), timeout);
         self.service.fields(&api).await.map_err(|stop| stop.0.message)
     }
 

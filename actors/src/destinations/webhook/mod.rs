@@ -12,6 +12,7 @@ mod signing;
 use super::{
     Destination, FieldError, MASK, Prepared, SettingsError, answer, mask_fields,
     outgoing::Outgoing,
+    planned::{Planned, PlannedRequest},
     setup::Setup,
     spec::{ActionSpec, Auth, Choice, Field, FieldKind, Spec},
     unmask_fields,
@@ -241,6 +242,14 @@ impl Prepared for Endpoint {
             keep: Keep::Failures,
         };
         answer::report(http.send(request).await, &self.redactor, out.sent_at)
+    }
+
+    async fn plan(&self, out: &Outgoing<'_>) -> Result<Planned, Report> {
+        let message = self.message(out);
+        let (headers, body) =
+            message.map_err(|err| answer::failed(Outcome::InternalError, err.to_string()))?;
+        let request = PlannedRequest::new(&self.method, &self.url, &headers, &body, &self.redactor);
+        Ok(Planned { fields: None, warnings: Vec::new(), request, is_whole: true })
     }
 }
 
