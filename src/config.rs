@@ -136,6 +136,8 @@ pub struct Auth {
     pub failures_burst: u32,
     pub sign_ins_per_minute: u32,
     pub sign_ins_burst: u32,
+    pub account_sign_ins_per_hour: u32,
+    pub account_sign_ins_burst: u32,
 }
 
 /// How destinations are spoken to where a connection's policy says nothing.
@@ -250,6 +252,9 @@ impl Config {
         }
         if auth.sign_ins_per_minute == 0 || auth.sign_ins_burst == 0 {
             return refuse("auth: sign_ins_per_minute and sign_ins_burst must be at least 1");
+        }
+        if auth.account_sign_ins_per_hour == 0 || auth.account_sign_ins_burst == 0 {
+            return refuse("auth: account_sign_ins_per_hour and account_sign_ins_burst must be at least 1");
         }
         if !(1..=256).contains(&delivery.max_in_flight) {
             return refuse("delivery.max_in_flight: must be from 1 to 256");

@@ -122,6 +122,7 @@ async fn tidy(app: App) {
         app.retry_rate.tidy();
         app.auth_failures.tidy();
         app.sign_ins.tidy();
+        app.account_sign_ins.tidy();
         telemetry::metrics().run_upkeep();
     }
 }

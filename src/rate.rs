@@ -2,12 +2,14 @@
 
 use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
-    middleware::StateInformationMiddleware,
+    clock::{Clock, DefaultClock},
+    middleware::{NoOpMiddleware, StateInformationMiddleware},
     state::keyed::DefaultKeyedStateStore,
 };
+use parking_lot::Mutex;
 use std::{
-    hash::Hash,
+    collections::{HashSet, VecDeque},
+    hash::{BuildHasher as _, Hash, RandomState},
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     time::Duration,
@@ -102,6 +104,83 @@ impl AuthFailures {
     }
 }
 
+/// Accounts that are counted apart, and places where their owners are known to be. Beyond it newcomers share
+/// one count, and the oldest places are forgotten.
+const ACCOUNTS_MAX: usize = 100_000;
+
+/// How often each account is tried from where nobody has signed in to it.
+///
+/// Many addresses can guess at one account, and each is within its own rate. So what all strangers together try
+/// at an account is bounded, too. From where its owner has signed in lately nothing of that is counted: strangers
+/// cannot keep them out. An account is whatever e-mail address was tried, so it is not told whether there is one.
+pub struct AccountTries<C: Clock = DefaultClock> {
+    strangers: RateLimiter<u64, DefaultKeyedStateStore<u64>, C, NoOpMiddleware<C::Instant>>,
+    clock: C,
+    homes: Mutex<Homes>,
+    /// Makes a key of fixed size of what anybody may send, and not one that they can foresee.
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct Homes {
+    known: HashSet<(u64, IpAddr)>,
+    /// Oldest first.
+    order: VecDeque<(u64, IpAddr)>,
+}
+
+impl AccountTries {
+    /// `per_hour` tries of strangers, `burst` of them at once; neither may be zero.
+    pub fn new(per_hour: u32, burst: u32) -> Self {
+        Self::by(DefaultClock::default(), per_hour, burst)
+    }
+}
+
+impl<C: Clock + Clone> AccountTries<C> {
+    fn by(clock: C, per_hour: u32, burst: u32) -> Self {
+        let quota = Quota::per_hour(at_least_one(per_hour)).allow_burst(at_least_one(burst));
+        let strangers = RateLimiter::dashmap_with_clock(quota, clock.clone());
+        Self { strangers, clock, homes: Mutex::default(), hasher: RandomState::new() }
+    }
+
+    /// Counts a try. `Err` is the seconds to wait, when strangers made too many.
+    pub fn count(&self, email: &str, source: IpAddr) -> Result<(), u32> {
+        let account = self.account(email);
+        if self.homes.lock().known.contains(&(account, network(source))) {
+            return Ok(());
+        }
+        if self.strangers.len() >= ACCOUNTS_MAX {
+            self.strangers.retain_recent();
+        }
+        let counted = if self.strangers.len() >= ACCOUNTS_MAX { 0 } else { account };
+        let tried = self.strangers.check_key(&counted);
+        tried.map_err(|not_until| whole_seconds(not_until.wait_time_from(self.clock.now())))
+    }
+
+    /// The account's owner was there.
+    pub fn signed_in(&self, email: &str, source: IpAddr) {
+        let home = (self.account(email), network(source));
+        let mut homes = self.homes.lock();
+        if homes.known.insert(home) {
+            homes.order.push_back(home);
+        }
+        if homes.order.len() > ACCOUNTS_MAX
+            && let Some(oldest) = homes.order.pop_front()
+        {
+            homes.known.remove(&oldest);
+        }
+    }
+
+    /// Forgets accounts that have been left alone.
+    pub fn tidy(&self) {
+        self.strangers.retain_recent();
+        self.strangers.shrink_to_fit();
+    }
+
+    fn account(&self, email: &str) -> u64 {
+        self.hasher.hash_one(email.to_ascii_lowercase())
+    }
+}
+
 /// Who holds one IPv6 address holds its /64: they count as one.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -124,6 +203,7 @@ fn whole_seconds(wait: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use governor::clock::FakeRelativeClock;
 
     #[test]
     fn an_owner_is_told_where_it_stands_and_others_are_not_touched() {
@@ -139,6 +219,43 @@ mod tests {
         assert_eq!(rate.take(&one, 1), standing(0, 5, Some(1)));
         assert_eq!(rate.take(&other, 5), standing(0, 5, None));
         assert_eq!(rate.take(&other, 6), standing(0, 5, Some(5)), "more than ever fits");
+    }
+
+    #[test]
+    fn strangers_share_an_accounts_tries_and_do_not_keep_its_owner_out() {
+        let clock = FakeRelativeClock::default();
+        let tries = AccountTries::by(clock.clone(), 60, 3);
+        let [home, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().expect("an address"));
+        let stranger = |n: u8| IpAddr::from([198, 51, 100, n]);
+        tries.signed_in("ada@example.com", home);
+        for n in 0..3 {
+            assert_eq!(tries.count("Ada@example.com", stranger(n)), Ok(()), "{n}");
+        }
+        assert_eq!(tries.count("ada@example.com", stranger(3)), Err(60), "whoever they are");
+        assert_eq!(tries.count("ada@example.com", other), Err(60), "also from a place that is new");
+        assert_eq!(tries.count("ada@example.com", home), Ok(()), "her own is not counted");
+        assert_eq!(tries.count("grace@example.com", stranger(3)), Ok(()), "nor is anybody else's");
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(tries.count("ada@example.com", other), Ok(()), "one a minute");
+        assert_eq!(tries.count("ada@example.com", stranger(3)), Err(60));
+    }
+
+    #[test]
+    fn what_is_remembered_of_accounts_is_bounded() {
+        let clock = FakeRelativeClock::default();
+        let tries = AccountTries::by(clock.clone(), 60, 1);
+        let from = IpAddr::from([192, 0, 2, 1]);
+        for n in 0..=ACCOUNTS_MAX {
+            tries.signed_in(&format!("{n}"), from);
+            let _ = tries.count(&format!("stranger {n}"), from);
+        }
+        assert_eq!(tries.homes.lock().known.len(), ACCOUNTS_MAX);
+        assert!(tries.strangers.len() <= ACCOUNTS_MAX + 1, "newcomers share one count");
+        assert!(tries.count("one more", from).is_err());
+        assert_eq!(tries.count(&ACCOUNTS_MAX.to_string(), from), Ok(()), "the newest is known");
+        clock.advance(Duration::from_secs(3_600));
+        tries.tidy();
+        assert_eq!(tries.strangers.len(), 0, "who was left alone is forgotten");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub(super) const EMAIL: &str = "must be an e-mail address of at most 254 characters, such as ada@example.com";
 
 /// A longer token is not looked at, in bytes.
-const TOKEN_BYTES_MAX: usize = 255;
+pub(super) const TOKEN_BYTES_MAX: usize = 255;
 
 /// Where an invitation's token is shown to its owner.
 pub(crate) fn link(public_url: &str, token: &Secret) -> String {

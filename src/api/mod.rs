@@ -24,6 +24,7 @@ mod ops;
 mod organization;
 mod page;
 mod replays;
+mod resets;
 mod rules;
 mod search;
 mod sessions;
@@ -40,7 +41,7 @@ use crate::{
     config::Config,
     mcp,
     proxies::Proxies,
-    rate::{AuthFailures, Rate},
+    rate::{AccountTries, AuthFailures, Rate},
 };
 use actors::{
     clock::Clock,
@@ -169,12 +170,14 @@ fn routes() -> Router<App> {
         ]))
         .route("/users",                      ask(Keys, Organization, get(users::list)))
         .route("/users/{user}",               ask(Keys, Organization, patch(users::patch).delete(users::delete)))
+        .route("/users/{user}/reset",         ask(Keys, Organization, post(resets::create).delete(resets::delete)))
         .route("/invitations",                ask(Keys, Organization, get(invitations::list).post(invitations::create)))
         .route("/invitations/{invitation}",   ask(Keys, Organization, delete(invitations::delete)))
         .route("/invitations/accept", post(invitations::accept))
         .route("/sign-in", post(sign_in::sign_in))
         .route("/sign-out",                   ask(Read, Organization, post(sign_in::sign_out)))
         .route("/password",                   ask(Read, Organization, post(sign_in::change_password)))
+        .route("/password/reset", post(resets::reset))
         .route("/audit",                      ask(Keys, Workspaces, get(audit::list)));
     Router::new()
         .nest("/api/v1", v1)
@@ -221,6 +224,7 @@ pub struct Shared {
     pub proxies: Proxies,
     /// Passwords that each address may try, right or wrong: each costs a hash.
     pub sign_ins: AuthFailures,
+    pub account_sign_ins: AccountTries,
     /// What comes before the path in a URL for a browser, once it is known where the server listens.
     pub public_url: OnceLock<String>,
     /// Pages on this machine may embed over plain http.
@@ -256,6 +260,7 @@ impl App {
             auth_failures: AuthFailures::new(auth.failures_per_minute, auth.failures_burst),
             proxies: Proxies(http.trusted_proxies.clone()),
             sign_ins: AuthFailures::new(auth.sign_ins_per_minute, auth.sign_ins_burst),
+            account_sign_ins: AccountTries::new(auth.account_sign_ins_per_hour, auth.account_sign_ins_burst),
             public_url: OnceLock::new(),
             allow_http: *allow_http,
             ending: AtomicBool::new(false),

@@ -1,7 +1,7 @@
 //! Signing in and out, and passwords.
 //!
-//! A wrong e-mail address and a wrong password read the same and cost the same. What an address may try is
-//! bounded before anything is hashed, for a hash is dear.
+//! A wrong e-mail address and a wrong password read the same and cost the same. What a network address may try,
+//! and what strangers may try for one e-mail address, is bounded before anything is hashed, for a hash is dear.
 
 use super::{
     App,
@@ -59,7 +59,7 @@ pub(super) struct SignedOut {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ChangedPassword")]
 pub(super) struct Changed {
-    changed: bool,
+    pub changed: bool,
 }
 
 pub(super) async fn sign_in(
@@ -74,9 +74,10 @@ pub(super) async fn sign_in(
         .require("email", fits(&email), msg)
         .require("password", fits(password.expose()), msg)
         .check()?;
-    may_try(&app, &origin)?;
+    may_try(&app, &origin, &email)?;
     match origin.engine(&app).sign_in(&email, password).await {
         Ok(SignedIn { user, token, expires_at }) => {
+            origin.from.inspect(|from| app.account_sign_ins.signed_in(&email, *from));
             let shown = SignedInJson { access_token: token.expose(), expires_at, user: user.into() };
             Ok(respond(StatusCode::OK, &shown))
         }
@@ -110,14 +111,14 @@ pub(super) async fn change_password(
     caller: Caller,
     Json(form): Json<PasswordForm>,
 ) -> Result<Response, ApiError> {
-    let User { organization_id, id, .. } = caller.user()?;
+    let User { organization_id, id, email, .. } = caller.user()?;
     let (current, new) = (Secret::new(form.current_password), Secret::new(form.password));
     let is_current = (1..=TRIED_BYTES_MAX).contains(&current.expose().len());
     Fields::default()
         .require("current_password", is_current, "must be 1 to 1024 bytes")
         .require("password", is_password(&new), PASSWORD)
         .check()?;
-    may_try(&app, &caller.origin)?;
+    may_try(&app, &caller.origin, email)?;
     match caller.engine(&app).change_password(*organization_id, *id, current, new).await {
         Ok(()) => Ok(respond(StatusCode::OK, &Changed { changed: true })),
         Err(EngineError::NotProven) => {
@@ -128,9 +129,12 @@ pub(super) async fn change_password(
     }
 }
 
-fn may_try(app: &App, origin: &Origin) -> Result<(), ApiError> {
-    let counted = origin.from.map_or(Ok(()), |from| app.sign_ins.count(from));
-    counted.map_err(|seconds| {
-        ApiError::too_many_requests("too many passwords were tried from this address", seconds)
-    })
+fn may_try(app: &App, origin: &Origin, email: &str) -> Result<(), ApiError> {
+    let Some(from) = origin.from else { return Ok(()) };
+    let refused = |why: &str, seconds| ApiError::too_many_requests(why, seconds);
+    app.sign_ins
+        .count(from)
+        .map_err(|seconds| refused("too many passwords were tried from this address", seconds))?;
+    let why = "too many passwords were tried for this e-mail address, by whoever it was; sign in from where you did before, or wait";
+    app.account_sign_ins.count(email, from).map_err(|seconds| refused(why, seconds))
 }

@@ -246,19 +246,21 @@ impl From<Example> for ExampleJson {
 #[schemars(rename = "PreviewSends")]
 #[serde(untagged)]
 pub(super) enum SendsJson {
-    Request {
-        /// The account's fields, as the mapping fills them; null where nothing is mapped.
-        fields: Option<Map<String, Value>>,
-        /// What the mapping leaves out, and why.
-        warnings: Vec<String>,
-        request: RequestJson,
-        /// Whether the request is all. Otherwise others may follow, by what the service answers.
-        complete: bool,
-    },
-    Fails {
-        outcome_code: Outcome,
-        message: String,
-    },
+    Plan(Box<PlanJson>),
+    Fails { outcome_code: Outcome, message: String },
+}
+
+/// The first request, and what it is made of.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PreviewPlan")]
+pub(super) struct PlanJson {
+    /// The account's fields, as the mapping fills them; null where nothing is mapped.
+    fields: Option<Map<String, Value>>,
+    /// What the mapping leaves out, and why.
+    warnings: Vec<String>,
+    request: RequestJson,
+    /// Whether the request is all. Otherwise others may follow, by what the service answers.
+    complete: bool,
 }
 
 /// A request; `[redacted]` stands for what is secret.
@@ -279,7 +281,7 @@ impl From<Result<Planned, Report>> for SendsJson {
                 let body = serde_json::from_str(&request.body).unwrap_or_else(|_| request.body.into());
                 let headers = request.headers.into_iter().collect();
                 let request = RequestJson { method: request.method, url: request.url, headers, body };
-                Self::Request { fields, warnings, request, complete: is_whole }
+                Self::Plan(Box::new(PlanJson { fields, warnings, request, complete: is_whole }))
             }
             Err(Report { outcome, message, .. }) => Self::Fails { outcome_code: outcome, message },
         }

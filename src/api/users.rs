@@ -117,7 +117,7 @@ pub(super) async fn delete(
 }
 
 /// A user of the caller's organization, if the caller may do as much as they.
-async fn known(app: &App, caller: &Caller, id: UserId) -> Result<User, ApiError> {
+pub(super) async fn known(app: &App, caller: &Caller, id: UserId) -> Result<User, ApiError> {
     let found = app.engine.user(caller.organization_id(), id).await?;
     let user = found.ok_or_else(|| ApiError::not_found("user"))?;
     caller.covers(user.role).map(|()| user)

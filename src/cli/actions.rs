@@ -352,6 +352,8 @@ pub const ACTIONS: &[Action] = &[
         &[&[body("name", Text, "Their name"), body("role", Text, "What they may do: member, admin or owner"),
             body("payloads", Boolean, "Whether a member may read payloads"), body("disabled", Boolean, "Keep them out")]], &[]),
     row("user",        "delete",      Delete, "/users/{user}",                              "Delete one", &[], &[]),
+    row("user",        "reset",       Post,   "/users/{user}/reset",                        "Make a link to another password; it is shown once", &[], &[]),
+    row("user",        "unreset",     Delete, "/users/{user}/reset",                        "Take that link back", &[], &[]),
     row("invitation",  "list",        List,   "/invitations",                               "List those that are open", &[], INVITATIONS),
     row("invitation",  "create",      Post,   "/invitations",                               "Invite somebody; the link is shown once",
         &[&[body("email", Text, "Their e-mail address"), body("role", Text, "What they will be: member, admin or owner")]], &[]),

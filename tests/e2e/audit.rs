@@ -84,6 +84,10 @@ async fn every_change_leaves_its_line() {
     }
     let user = weft.user("member").await;
     let signer = weft.user("owner").await;
+    let forgetful = weft.user("member").await;
+    let by_link =
+        weft.post(&format!("/users/{}/reset", forgetful.id), json!({})).await.answered(201, "a link");
+    let by_link = text(&by_link["link"]).split_once("token=").expect("a token").1.to_owned();
     let session = weft.mint(json!({ "external_user_id": "grace" })).await;
     let invited = weft.invite("gone@example.com", "member").await;
     let joining = weft.invite("joins@example.com", "member").await;
@@ -126,12 +130,15 @@ async fn every_change_leaves_its_line() {
         asked("DELETE", "/keys/{access_key}",                          &key,          none.clone(),                                     "key.revoked",        &[]),
         asked("PUT",    "/organization",                               "",            json!({ "name": "Ours" }),                        "organization.updated", &["name"]),
         asked("PATCH",  "/users/{user}",                               &user.id,      json!({ "role": "admin", "payloads": true }),     "user.updated",       &["role", "payloads"]),
+        asked("POST",   "/users/{user}/reset",                         &user.id,      none.clone(),                                     "user.reset_created", &["reset"]),
+        asked("DELETE", "/users/{user}/reset",                         &user.id,      none.clone(),                                     "user.reset_deleted", &["reset"]),
         asked("DELETE", "/users/{user}",                               &user.id,      none.clone(),                                     "user.deleted",       &[]),
         asked("POST",   "/invitations",                                "",            json!({ "email": "new@example.com", "role": "member" }), "invitation.created", &[]),
         asked("DELETE", "/invitations/{invitation}",                   &text(&invited["invitation"]["id"]), none.clone(),               "invitation.deleted", &[]),
         asked("POST",   "/invitations/accept",                         "",            json!({ "token": joining, "name": "J", "password": word }), "invitation.accepted", &[]),
         asked("POST",   "/sign-in",                                    "",            json!({ "email": signer.email, "password": word }), "user.signed_in",   &[]),
         asked("POST",   "/password",                                   "",            json!({ "current_password": word, "password": "another password" }), "user.password_changed", &["password"]),
+        asked("POST",   "/password/reset",                             "",            json!({ "token": by_link, "password": "another password" }), "user.password_changed", &["password", "reset"]),
         asked("POST",   "/sign-out",                                   "",            none.clone(),                                     "user.signed_out",    &[]),
         asked("DELETE", "/connections/{connection}",                   &connection,   json!({ "force_delete": true }),                  "connection.deleted", &[]),
     ];
@@ -218,7 +225,8 @@ async fn every_change_leaves_its_line() {
 
     // It says what changed and never what it is, and is all there after a restart.
     let whole = json!(weft.audit("limit=200").await);
-    for secret in [word, "another password", "argon2", "invite.", &receiver.url("/new"), "mesh_pub"] {
+    for secret in [word, "another password", "argon2", "invite.", "reset.", &receiver.url("/new"), "mesh_pub"]
+    {
         assert!(!whole.to_string().contains(secret), "{secret} is told");
     }
     let weft = weft.restart().await;

@@ -45,7 +45,7 @@ const PAYLOAD: Of = Some(('e', 'p'));
 /// Every route there is, whom it answers, and what it asks of a session. A new one fails
 /// [`the_list_is_complete`] until it is here, and so is asked by strangers and by every kind of session.
 #[rustfmt::skip]
-pub const ROUTES: [(&str, &str, For, Of); 82] = [
+pub const ROUTES: [(&str, &str, For, Of); 85] = [
     ("GET",      "/workspaces",                                                       Machine,  NONE),
     ("POST",     "/workspaces",                                                       Machine,  NONE),
     ("GET",      "/workspaces/{workspace}",                                           Machine,  NONE),
@@ -113,6 +113,8 @@ pub const ROUTES: [(&str, &str, For, Of); 82] = [
     ("GET",      "/users",                                                            Machine,  NONE),
     ("PATCH",    "/users/{user}",                                                     Machine,  NONE),
     ("DELETE",   "/users/{user}",                                                     Machine,  NONE),
+    ("POST",     "/users/{user}/reset",                                               Machine,  NONE),
+    ("DELETE",   "/users/{user}/reset",                                               Machine,  NONE),
     ("GET",      "/invitations",                                                      Machine,  NONE),
     ("POST",     "/invitations",                                                      Machine,  NONE),
     ("DELETE",   "/invitations/{invitation}",                                         Machine,  NONE),
@@ -120,6 +122,7 @@ pub const ROUTES: [(&str, &str, For, Of); 82] = [
     ("POST",     "/sign-in",                                                          Proof,    NONE),
     ("POST",     "/sign-out",                                                         User,     NONE),
     ("POST",     "/password",                                                         User,     NONE),
+    ("POST",     "/password/reset",                                                   Proof,    NONE),
     ("GET",      "/audit",                                                            Machine,  NONE),
     ("GET",      "/healthz",                                                          Anybody,  NONE),
     ("GET",      "/readyz",                                                           Anybody,  NONE),
@@ -281,6 +284,7 @@ impl World {
             ("POST", "/password") => {
                 json!({ "current_password": "a long password", "password": "another password" })
             }
+            ("POST", "/password/reset") => json!({ "token": "reset.x.y", "password": "a long password" }),
             ("PATCH", "/rules/{rule}") => json!({ "event": "*" }),
             ("POST", "/workspaces/{workspace}/rules/preview") => json!({ "event": "*" }),
             ("POST", "/workspaces/{workspace}/events/test") => json!({ "event": "a.b" }),

@@ -35,6 +35,7 @@ mod payloads;
 mod preview;
 mod rate;
 mod replays;
+mod resets;
 mod retry_cancel;
 mod routes;
 mod routing;

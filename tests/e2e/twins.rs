@@ -212,6 +212,8 @@ async fn every_action_does_on_the_command_line_what_it_does_over_http() {
     let invited = ask(&["invitation", "create", "--email", "bob@example.com", "--role", "member"]).await;
     assert_eq!(ask(&["invitation", "list"]).await["count"], 1);
     ask(&["invitation", "delete", &text(&invited["invitation"]["id"])]).await;
+    assert!(text(&ask(&["user", "reset", &user]).await["link"]).contains("/reset?token="));
+    ask(&["user", "unreset", &user]).await;
     ask(&["user", "delete", &user]).await;
     let used = ask(&[&["usage", "--from", "2020-01-01"][..], &there].concat()).await;
     assert_eq!(

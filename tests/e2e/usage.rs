@@ -1,7 +1,7 @@
 //! What was used is told by workspace and day, and plans say what is too much, what to change, and from when on
 //! there is room again.
 
-use crate::support::{Answer, Receiver, Weft, assert_members, text, until};
+use crate::support::{Answer, Receiver, Weft, assert_members, send, text, until};
 use actors::{
     clock::{Clock, ClockLever},
     domain::{
@@ -263,7 +263,12 @@ async fn a_plan_may_refuse_events_until_the_month_is_over() {
     let on_events_exceeded = OnEventsExceeded::Refuse;
     let (weft, lever) =
         weft_with(Plan { events_per_month: Some(5), on_events_exceeded, ..Plan::default() }).await;
-    assert_eq!(weft.emit(event()).await.status, 201);
+    let once = async |weft: &Weft, key: &str, body: Value| {
+        let request = weft.request(Method::POST, "/api/v1/events").header("idempotency-key", key);
+        send(request.header("x-meshes-publishable-key", &weft.publishable_key).json(&body)).await
+    };
+    let first = once(&weft, "k", event()).await;
+    assert_eq!(first.status, 201, "{first:?}");
     let bad = json!({ "event": "a.b" });
     let mixed = weft.emit(json!([event(), bad, event(), event(), event(), event()])).await;
     assert_eq!(mixed.status, 207, "{mixed:?}");
@@ -280,6 +285,13 @@ async fn a_plan_may_refuse_events_until_the_month_is_over() {
         let left = Timestamp(NOON.0 + 17 * DAY_MS - DAY_MS / 2).since(NOON).as_secs() as i64;
         assert!((left - 60..=left + 1).contains(&seconds), "{seconds}, not {left}");
     }
+    // What was accepted is accepted: its sender is told so again.
+    let again = once(&weft, "k", event()).await;
+    assert_eq!((again.status, &again.text), (201, &first.text));
+    once(&weft, "k", json!({ "event": "other", "payload": { "a": 1 } }))
+        .await
+        .assert_error(409, "", "another");
+    assert_exceeded(&once(&weft, "new", event()).await, 429, "events_per_month", "a new key");
     let by_machine = json!({ "workspace": weft.workspace, "event": "a.b", "payload": { "a": 1 } });
     assert_exceeded(&weft.post("/events", by_machine).await, 429, "events_per_month", "a machine's");
     let used = weft.get("/plan").await.answered(200, "a plan")["limits"]["events_per_month"].clone();

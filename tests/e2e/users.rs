@@ -5,7 +5,7 @@ use actors::engine::MachineKeyClear;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// Somebody who was invited and accepted.
 pub struct User {
@@ -39,7 +39,7 @@ impl Weft {
         send(self.request(Method::POST, "/api/v1/invitations/accept").json(&body)).await
     }
 
-    async fn try_sign_in(&self, email: &str, password: &str) -> Answer {
+    pub async fn try_sign_in(&self, email: &str, password: &str) -> Answer {
         let body = json!({ "email": email, "password": password });
         send(self.request(Method::POST, "/api/v1/sign-in").json(&body)).await
     }
@@ -50,7 +50,7 @@ impl Weft {
         text(&signed_in["access_token"])
     }
 
-    async fn status_with(&self, token: &str) -> u16 {
+    pub async fn status_with(&self, token: &str) -> u16 {
         self.ask_as(token, Method::GET, "/organization", None).await.status
     }
 }

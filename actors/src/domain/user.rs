@@ -1,4 +1,4 @@
-//! Users: people who sign in, and invitations, which make them.
+//! Users: people who sign in, invitations, which make them, and links by which they get another password.
 //!
 //! A user belongs to one organization and sees all of its workspaces. E-mail addresses are theirs alone on
 //! the whole server, since whoever signs in names nothing else.
@@ -18,6 +18,8 @@ use subtle::ConstantTimeEq as _;
 
 /// How long an invitation is good.
 pub const INVITATION_LIFE: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How long a link to another password is good.
+pub const RESET_LIFE: Duration = Duration::from_secs(24 * 3_600);
 /// How long a sign-in is good.
 pub const SIGN_IN_LIFE: Duration = Duration::from_secs(12 * 3_600);
 /// Characters of a password.
@@ -42,9 +44,20 @@ pub struct User {
     pub generation: u32,
     pub disabled: bool,
     pub last_sign_in_at: Option<Timestamp>,
+    /// The link that gives them another password, until it is used or taken back.
+    #[serde(default)]
+    pub reset: Option<PasswordReset>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub version: u64,
+}
+
+/// A link by which its user gets another password: the last one that was made, and good once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordReset {
+    /// Of the token in the link, which is not kept.
+    pub hash: [u8; 32],
+    pub expires_at: Timestamp,
 }
 
 /// A password's argon2id hash in PHC's form.
@@ -79,6 +92,13 @@ impl User {
     /// Whether their tokens of this generation are good.
     pub fn accepts(&self, generation: u32) -> bool {
         !self.disabled && self.generation == generation
+    }
+
+    /// Whether this is the token of a link that gives them another password now.
+    pub fn may_reset_by(&self, token: &str, now: Timestamp) -> bool {
+        let is_its =
+            |reset: &PasswordReset| now < reset.expires_at && reset.hash.ct_eq(&hash_of(token)).into();
+        !self.disabled && self.reset.as_ref().is_some_and(is_its)
     }
 
     /// Whether the organization has an owner as long as it has this one.
@@ -149,6 +169,10 @@ impl Invitation {
     }
 }
 
+/// What tokens begin with.
+const INVITE: &str = "invite";
+const RESET: &str = "reset";
+
 fn hash_of(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
@@ -156,19 +180,37 @@ fn hash_of(token: &str) -> [u8; 32] {
 /// A new token of an invitation, and the hash that is kept of it. It names its invitation, so that it is
 /// found without an index of its own.
 pub fn new_invitation_token(organization: OrganizationId, id: InvitationId) -> (Secret, [u8; 32]) {
-    let names = URL_SAFE_NO_PAD.encode([*organization.as_bytes(), *id.as_bytes()].concat());
-    let token = format!("invite.{names}.{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()));
+    new_token(INVITE, organization, id.as_bytes())
+}
+
+/// The same of a link to another password.
+pub fn new_reset_token(organization: OrganizationId, id: UserId) -> (Secret, [u8; 32]) {
+    new_token(RESET, organization, id.as_bytes())
+}
+
+fn new_token(kind: &str, organization: OrganizationId, id: &[u8; 16]) -> (Secret, [u8; 32]) {
+    let names = URL_SAFE_NO_PAD.encode([*organization.as_bytes(), *id].concat());
+    let token = format!("{kind}.{names}.{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()));
     let hash = hash_of(&token);
     (Secret::new(token), hash)
 }
 
 /// The invitation that a token names, whether it is one of its or not.
 pub fn invitation_of(token: &str) -> Option<(OrganizationId, InvitationId)> {
-    let (names, _) = token.strip_prefix("invite.")?.split_once('.')?;
+    named_by(INVITE, token).map(|(organization, id)| (organization, InvitationId::from_bytes(id)))
+}
+
+/// The user that the token of a link to another password names, whether it is one of theirs or not.
+pub fn reset_of(token: &str) -> Option<(OrganizationId, UserId)> {
+    named_by(RESET, token).map(|(organization, id)| (organization, UserId::from_bytes(id)))
+}
+
+fn named_by(kind: &str, token: &str) -> Option<(OrganizationId, [u8; 16])> {
+    let (names, _) = token.strip_prefix(kind)?.strip_prefix('.')?.split_once('.')?;
     let bytes: [u8; 32] = URL_SAFE_NO_PAD.decode(names).ok()?.try_into().ok()?;
     let (organization, id) = bytes.split_at(16);
     let half = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).expect("half of 32 bytes");
-    Some((OrganizationId::from_bytes(half(organization)), InvitationId::from_bytes(half(id))))
+    Some((OrganizationId::from_bytes(half(organization)), half(id)))
 }
 
 #[cfg(test)]
@@ -188,6 +230,7 @@ pub mod tests {
             generation: 1,
             disabled: false,
             last_sign_in_at: None,
+            reset: None,
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
             version: 1,
@@ -285,6 +328,17 @@ pub mod tests {
         assert!(invitation.accepts(text) && !invitation.accepts(&text[..text.len() - 1]));
         assert!(!invitation.accepts(new_invitation_token(organization, id).0.expose()), "new each time");
         assert!(invitation.is_good(Timestamp(9)) && !invitation.is_good(Timestamp(10)));
+        assert_eq!(reset_of(text), None);
+        let (reset, hash) = new_reset_token(organization, UserId::from_bytes([3; 16]));
+        let reset = reset.expose();
+        assert_eq!(reset_of(reset), Some((organization, UserId::from_bytes([3; 16]))));
+        let mut user = user(Role::Member);
+        assert!(!user.may_reset_by(reset, Timestamp(0)), "none was made");
+        user.reset = Some(PasswordReset { hash, expires_at: Timestamp(10) });
+        assert!(user.may_reset_by(reset, Timestamp(9)) && !user.may_reset_by(reset, Timestamp(10)));
+        assert!(!user.may_reset_by(text, Timestamp(9)));
+        user.disabled = true;
+        assert!(!user.may_reset_by(reset, Timestamp(9)), "they are disabled");
         for text in ["", "invite.", "invite.AAAA.x", "launch.x.y", &text.replace('.', "-")] {
             assert_eq!(invitation_of(text), None, "{text}");
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Engine, EngineError, Inner,
-    plans::{LetIn, with_refused},
+    plans::{LetIn, with_settled},
     seen_through::SeenThrough,
 };
 use crate::{
@@ -62,7 +62,7 @@ impl Engine {
             Err(err) => return (0..count).map(|_| Err(err.clone().into())).collect(),
         };
         let events: Vec<_> = news.iter().map(|new| new.event.clone()).collect();
-        let (engine, LetIn { refused, taken }) = (self.clone(), let_in);
+        let (engine, LetIn { settled, taken }) = (self.clone(), let_in);
         let appended = SeenThrough::new(async move {
             let inner = &engine.0;
             let workspaces: Vec<_> = news.iter().map(|new| new.event.workspace_id).collect();
@@ -78,7 +78,7 @@ impl Engine {
             Ok(Appended::Repeated(first)) => Ok(*first),
             Err(err) => Err(err.into()),
         });
-        with_refused(refused, answers)
+        with_settled(settled, answers)
     }
 
     /// Wakes who routes what was accepted. What failed may be on disk all the same; only what was

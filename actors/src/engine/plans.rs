@@ -59,8 +59,8 @@ impl Limits {
 /// Which events are let in.
 #[derive(Default)]
 pub(super) struct LetIn {
-    /// For each event of a request, in order, what refuses it; empty where nothing is refused.
-    pub refused: Vec<Option<Exceeded>>,
+    /// For each event of a request, in order, the answer to it if it is not let in; empty where all are.
+    pub settled: Vec<Option<Result<Event, EngineError>>>,
     pub taken: Vec<Taken>,
 }
 
@@ -163,11 +163,17 @@ impl Engine {
             let (id, is_test) = (new.event.organization_id, new.event.id.is_test());
             let its = let_in.taken.iter().position(|taken| taken.organization == id && !is_test);
             let is_full = its.filter(|its| left[*its] == 0);
-            let_in.refused.push(is_full.map(|its| Exceeded {
-                limit: Limit::EventsPerMonth,
-                of: let_in.taken[its].of,
-                until: Some((turns_at, turns_at.since(at))),
-            }));
+            let settled = match is_full {
+                // What was accepted is accepted: its sender is told so again.
+                Some(its) => {
+                    let (limit, of) = (Limit::EventsPerMonth, let_in.taken[its].of);
+                    let exceeded = Exceeded { limit, of, until: Some((turns_at, turns_at.since(at))) };
+                    let first = self.0.store.first_of(&new).await.map_err(EngineError::from);
+                    Some(first.and_then(|first| first.ok_or_else(|| exceeded.into())))
+                }
+                None => None,
+            };
+            let_in.settled.push(settled);
             if is_full.is_none() {
                 those.push(new);
                 for (at, taken) in let_in.taken.iter_mut().enumerate() {
@@ -216,17 +222,14 @@ impl Engine {
 }
 
 /// The answers to all events of a request, in its order, from those to the events that were let in.
-pub(super) fn with_refused(
-    refused: Vec<Option<Exceeded>>,
+pub(super) fn with_settled(
+    settled: Vec<Option<Result<Event, EngineError>>>,
     mut answers: impl Iterator<Item = Result<Event, EngineError>>,
 ) -> Vec<Result<Event, EngineError>> {
     let lost = || Err(EngineError::Internal("no answer to an event".into()));
-    let mut all = Vec::with_capacity(refused.len());
-    for refused in refused {
-        all.push(match refused {
-            Some(exceeded) => Err(exceeded.into()),
-            None => answers.next().unwrap_or_else(lost),
-        });
+    let mut all = Vec::with_capacity(settled.len());
+    for settled in settled {
+        all.push(settled.unwrap_or_else(|| answers.next().unwrap_or_else(lost)));
     }
     all.extend(answers);
     all

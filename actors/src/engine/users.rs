@@ -10,7 +10,10 @@ use crate::{
         secret::Secret,
         session::Role,
         timestamp::Timestamp,
-        user::{INVITATION_LIFE, Invitation, SIGN_IN_LIFE, User, email, invitation_of, new_invitation_token},
+        user::{
+            INVITATION_LIFE, Invitation, PasswordHash, PasswordReset, RESET_LIFE, SIGN_IN_LIFE, User, email,
+            invitation_of, new_invitation_token, new_reset_token, reset_of,
+        },
         user_token::UserClaims,
     },
     store::{Change, Page, Refusal},
@@ -147,6 +150,7 @@ impl Engine {
             generation: 1,
             disabled: false,
             last_sign_in_at: None,
+            reset: None,
             created_at: now,
             updated_at: now,
             version: 1,
@@ -251,11 +255,46 @@ impl Engine {
         // Another one may have come between: then what was proven is not the password any more.
         let changed = self.change_user(organization, id, |user| {
             if user.password == before {
-                user.password = after.clone();
-                user.generation += 1;
+                set_password(user, &after);
             }
         });
         if changed.await?.password == after { Ok(()) } else { Err(Refusal::Stale("user").into()) }
+    }
+
+    /// Makes a link by which a user gets another password. Its token is shown this once; an earlier link is
+    /// worth nothing from here on.
+    pub async fn create_reset(
+        &self,
+        organization: OrganizationId,
+        id: UserId,
+    ) -> Result<(PasswordReset, Secret), EngineError> {
+        let (token, hash) = new_reset_token(organization, id);
+        let reset = PasswordReset { hash, expires_at: self.0.clock.wall().after(RESET_LIFE) };
+        self.change_user(organization, id, |user| user.reset = Some(reset.clone())).await?;
+        Ok((reset, token))
+    }
+
+    /// Takes the link back, if there is one.
+    pub async fn delete_reset(&self, organization: OrganizationId, id: UserId) -> Result<(), EngineError> {
+        self.change_user(organization, id, |user| user.reset = None).await.map(drop)
+    }
+
+    /// Gives a user another password by the token of their link, and ends all their sign-ins. It is good once.
+    pub async fn reset_password(&self, token: Secret, new: Secret) -> Result<(), EngineError> {
+        let now = self.0.clock.wall();
+        let (organization, id) = reset_of(token.expose()).ok_or(EngineError::NotProven)?;
+        let found = self.user(organization, id).await?;
+        let found = found.filter(|user| user.may_reset_by(token.expose(), now));
+        let user = found.ok_or(EngineError::NotProven)?;
+        let after = self.0.passwords.hash(new).await?;
+        // The link may have been used, or taken back, meanwhile.
+        let set = |user: &mut User| {
+            if user.may_reset_by(token.expose(), now) {
+                set_password(user, &after);
+            }
+        };
+        let user = self.by_user(&user).change_user(organization, id, set).await?;
+        if user.password == after { Ok(()) } else { Err(EngineError::NotProven) }
     }
 
     /// The user that a token is for, if the token is good.
@@ -300,6 +339,13 @@ impl Engine {
         }
         Err(Refusal::Stale("user").into())
     }
+}
+
+/// Another password ends all sign-ins, and whatever link there was to another one.
+fn set_password(user: &mut User, password: &PasswordHash) {
+    user.password = password.clone();
+    user.generation += 1;
+    user.reset = None;
 }
 
 fn invalid(param: &str, msg: &str) -> EngineError {

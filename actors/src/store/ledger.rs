@@ -561,6 +561,10 @@ impl<L: Log> Store for Ledger<L> {
         self.state.read().user(organization, id)
     }
 
+    async fn first_of(&self, new: &NewEvent) -> Result<Option<Event>, StoreError> {
+        self.state.read().first_of(new)
+    }
+
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
         self.state.read().user_by_email(email)
     }

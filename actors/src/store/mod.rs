@@ -607,6 +607,9 @@ pub trait Store: Send + Sync + 'static {
     /// Answers in the order given, one each. Events with an idempotency key are accepted once.
     async fn append_events(&self, fence: Fence, events: Vec<NewEvent>) -> Vec<Result<Appended, StoreError>>;
 
+    /// The event that this one would repeat, by its idempotency key; refused if the key was used for another.
+    async fn first_of(&self, new: &NewEvent) -> Result<Option<Event>, StoreError>;
+
     /// Changes the configuration. On disk when it returns `Ok`, and with it the entry in the audit log
     /// that `act` makes of it; `None`: it is nobody's business who did it.
     async fn configure(&self, fence: Fence, change: Change, act: Option<Act>) -> Result<(), StoreError>;

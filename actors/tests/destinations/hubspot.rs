@@ -5,7 +5,7 @@ use crate::{
         Fake, Fault,
         hubspot::{TOKEN, Tables, routes},
     },
-    suite::{self, Case, Consented, Subject, payload},
+    suite::{self, Case, Consented, IsDone, Subject, payload},
 };
 use actors::{
     destinations,
@@ -70,7 +70,7 @@ async fn every_action_does_what_it_says_and_tells_what_goes_wrong() {
     let member = ("7".to_owned(), "151".to_owned());
     let deal = json!({ "action": "create_deal", "title": "{{first_name}} – {{tier}}", "amount": "1500.00" });
     let event = json!({ "action": "send_custom_event", "event_name": "pe62515_signup", "event_properties": "source, none" });
-    let cases: [(&str, Value, usize, &(dyn Fn(&Tables) -> bool + Sync)); 6] = [
+    let cases: [(&str, Value, usize, IsDone<'_, Tables>); 6] = [
         ("upsert_contact", json!({}), 1, &has_contact),
         ("add_to_list", json!({ "id": "7" }), 2, &|tables| {
             has_contact(tables) && tables.members.contains(&member)

@@ -5,7 +5,7 @@ use crate::{
         Fake, Fault,
         pipedrive::{AGE, BUDGET, SOURCE, TIER, TOKEN, TOPICS, Tables, routes},
     },
-    suite::{self, Case, Consented, Subject, payload},
+    suite::{self, Case, Consented, IsDone, Subject, payload},
 };
 use actors::{
     destinations,
@@ -63,7 +63,7 @@ async fn every_action_does_what_it_says_and_tells_what_goes_wrong() {
     fake.tables().put(12, ADA, &[]);
     fake.tables().keeps_labels = false;
     let last = |tables: &Tables, body: Value| tables.patches.last() == Some(&body);
-    let cases: [(&str, Value, usize, &(dyn Fn(&Tables) -> bool + Sync)); 4] = [
+    let cases: [(&str, Value, usize, IsDone<'_, Tables>); 4] = [
         ("sync_person", json!({}), 5, &|tables| {
             let ada = &tables.persons[&7];
             ada["name"] == "Ada Lovelace"

@@ -5,7 +5,7 @@ use crate::{
         Fake, Fault,
         salesforce::{TOKEN, Tables, routes},
     },
-    suite::{self, Case, Consented, Subject, payload},
+    suite::{self, Case, Consented, IsDone, Subject, payload},
 };
 use actors::{
     destinations,
@@ -82,7 +82,7 @@ async fn every_action_does_what_it_says_and_tells_what_goes_wrong() {
         tables.keeps_members = true;
     }
     let ada = |tables: &Tables| tables.records["Contact"]["003A"].clone();
-    let cases: [(&str, Value, usize, &(dyn Fn(&Tables) -> bool + Sync)); 6] = [
+    let cases: [(&str, Value, usize, IsDone<'_, Tables>); 6] = [
         ("add_to_campaign", json!({ "id": "7011" }), 2, &|tables| {
             let member =
                 tables.of("CampaignMember").into_iter().find(|member| member["CampaignId"] == "7011");

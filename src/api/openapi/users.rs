@@ -6,6 +6,7 @@ use crate::api::{
     invitations::{self, Deleted, InvitationJson},
     organization::{self, OrganizationJson},
     page::{CONFIGURED, Envelope, HISTORY},
+    resets,
     sign_in::{self, SignedInJson, SignedOut},
     usage::{PlanJson, ROWS, UsageJson},
     users::{self, UserJson},
@@ -52,6 +53,15 @@ pub fn tags() -> Vec<Tag> {
             .asks(Keys, Organization)
             .answers::<Deleted>(200, "They are gone.")
             .errors([409]),
+        Op::post("/api/v1/users/{user}/reset", "createPasswordReset", "Make a link to another password")
+            .about("The link is shown once, is good once and for a day, and takes the place of an earlier one. Sending it is up to you.")
+            .asks(Keys, Organization)
+            .answers::<resets::Created>(201, "It is made.")
+            .errors([409]),
+        Op::delete("/api/v1/users/{user}/reset", "deletePasswordReset", "Take that link back")
+            .asks(Keys, Organization)
+            .answers::<Deleted>(200, "It is worth nothing any more.")
+            .errors([409]),
         Op::get("/api/v1/invitations", "listInvitations", "List invitations")
             .asks(Keys, Organization)
             .paged(CONFIGURED)
@@ -89,6 +99,11 @@ pub fn tags() -> Vec<Tag> {
             .takes::<sign_in::PasswordForm>()
             .answers::<sign_in::Changed>(200, "It is changed.")
             .errors([404, 409]),
+        Op::post("/api/v1/password/reset", "resetPassword", "Get another password by a link")
+            .about("Ends all sign-ins of the user.")
+            .takes::<resets::Form>()
+            .answers::<sign_in::Changed>(200, "It is changed.")
+            .errors([401, 404, 409, 429, 503]),
     ];
     let usage = vec![
         used(Op::get("/api/v1/usage", "listUsage", "List what workspaces used, by the day"))

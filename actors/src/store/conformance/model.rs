@@ -300,21 +300,25 @@ impl Model {
         self.usage.entry((workspace, Day::of(at))).or_default()
     }
 
+    /// See [`Store::first_of`].
+    pub fn first_of(&self, new: &NewEvent) -> Result<Option<Event>, StoreError> {
+        let Some(Idempotency { key, fingerprint }) = &new.idempotency else { return Ok(None) };
+        let known = self.keys.get(&(new.event.workspace_id, key.clone()));
+        match known.filter(|(_, _, then)| new.event.accepted_at.since(*then) < IDEMPOTENCY_KEPT) {
+            Some((_, other, _)) if other != fingerprint => Err(Refusal::IdempotencyMismatch.into()),
+            Some((event, ..)) => Ok(self.events.get(event).map(|kept| kept.new.event.clone())),
+            None => Ok(None),
+        }
+    }
+
     /// See [`Store::append_events`].
     pub fn append(&mut self, new: NewEvent) -> Result<Appended, StoreError> {
         let (id, workspace, at) = (new.event.id, new.event.workspace_id, new.event.accepted_at);
+        if let Some(first) = self.first_of(&new)? {
+            return Ok(Appended::Repeated(Box::new(first)));
+        }
         if let Some(Idempotency { key, fingerprint }) = &new.idempotency {
-            let entry = (workspace, key.clone());
-            let known = self.keys.get(&entry).filter(|(_, _, then)| at.since(*then) < IDEMPOTENCY_KEPT);
-            match known {
-                Some((_, other, _)) if other != fingerprint => {
-                    return Err(Refusal::IdempotencyMismatch.into());
-                }
-                Some((event, ..)) if self.events.contains_key(event) => {
-                    return Ok(Appended::Repeated(Box::new(self.events[event].new.event.clone())));
-                }
-                _ => drop(self.keys.insert(entry, (id, *fingerprint, at))),
-            }
+            self.keys.insert((workspace, key.clone()), (id, *fingerprint, at));
         }
         self.used(workspace, at).events += 1;
         self.latest = self.latest.max(at);

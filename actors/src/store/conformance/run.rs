@@ -375,6 +375,10 @@ impl<S: Subject> Run<S> {
                 key.map(|key| Idempotency { key: format!("key {key}"), fingerprint: [body; 32] });
             events.push(NewEvent { event, payload: vec![body; body_bytes].into(), idempotency });
         }
+        for new in &events {
+            let first = self.store().first_of(new).await;
+            assert_eq!(first, self.model.first_of(new), "what {:?} repeats", new.idempotency);
+        }
         let answers = self.store().append_events(self.fence(), events.clone()).await;
         let expected: Vec<_> = events.into_iter().map(|new| self.model.append(new)).collect();
         assert_eq!(answers, expected);

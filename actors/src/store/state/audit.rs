@@ -231,6 +231,8 @@ impl<V: View> State<V> {
             [] => return Ok(None),
             [only] if only == "last_sign_in_at" => "user.signed_in",
             [only] if only == "generation" => "user.signed_out",
+            [only] if only == "reset" && new.reset.is_some() => "user.reset_created",
+            [only] if only == "reset" => "user.reset_deleted",
             _ if has("password") => "user.password_changed",
             _ => "user.updated",
         };

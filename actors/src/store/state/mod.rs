@@ -246,21 +246,23 @@ impl<V: View> State<V> {
     /// Gives an event its sequence, unless its idempotency key was used before. It exists only
     /// once [`Self::admit`] is called, after its record is on disk.
     pub fn announce(&mut self, new: &NewEvent) -> Result<Admission, StoreError> {
-        if let Some(idempotency) = &new.idempotency {
-            let key = keys::idempotency(new.event.workspace_id, &idempotency.key);
-            let known = self.load::<Remembered>(&key)?;
-            let fresh = known.filter(|known| new.event.accepted_at.since(known.at) < IDEMPOTENCY_KEPT);
-            if let Some(known) = fresh {
-                if known.fingerprint != idempotency.fingerprint {
-                    return Err(Refusal::IdempotencyMismatch.into());
-                }
-                if let Some(stored) = self.stored_event(new.event.workspace_id, known.event_id)? {
-                    return Ok(Admission::Repeated(Box::new(stored.event)));
-                }
-            }
+        if let Some(first) = self.first_of(new)? {
+            return Ok(Admission::Repeated(Box::new(first)));
         }
         self.next_sequence += 1;
         Ok(Admission::New(self.next_sequence - 1))
+    }
+
+    /// The event that this one repeats, by its idempotency key.
+    pub fn first_of(&self, new: &NewEvent) -> Result<Option<Event>, StoreError> {
+        let Some(idempotency) = &new.idempotency else { return Ok(None) };
+        let known = self.load::<Remembered>(&keys::idempotency(new.event.workspace_id, &idempotency.key))?;
+        let fresh = known.filter(|known| new.event.accepted_at.since(known.at) < IDEMPOTENCY_KEPT);
+        let Some(known) = fresh else { return Ok(None) };
+        if known.fingerprint != idempotency.fingerprint {
+            return Err(Refusal::IdempotencyMismatch.into());
+        }
+        Ok(self.stored_event(new.event.workspace_id, known.event_id)?.map(|stored| stored.event))
     }
 
     /// Lets an event in that is on disk.

@@ -116,7 +116,7 @@ async fn query(State(tables): State<Shared>, Query(query): Query<HashMap<String,
         })
         .collect();
     let matches = |record: &&Value| pairs.iter().all(|(field, text)| record[field] == **text);
-    let found = tables.of(kind).into_iter().filter(matches).cloned().take(2).collect();
+    let found = tables.of(kind).into_iter().filter(matches).take(2).cloned().collect();
     records(if tables.finds || kind == "CampaignMember" { found } else { Vec::new() }, None)
 }
 

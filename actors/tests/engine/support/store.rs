@@ -6,6 +6,7 @@ use actors::{
         catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
+        event::Event,
         grant::Grant,
         ids::{
             AttemptId, AuditId, ConnectionId, DeliveryId, EventId, InvitationId, OrganizationId, ReplayId,
@@ -221,6 +222,7 @@ watched! {
         }
     }
     configure(fence: Fence, change: Change, act: Option<Act>) -> ();
+    first_of(new: &NewEvent) -> Option<Event>;
     unfinished(after: Option<WorkspaceId>, limit: usize) -> Vec<UnfinishedWorkspace>;
     next_due(workspace: WorkspaceId) -> Option<Timestamp>;
     queues(workspace: WorkspaceId) -> Vec<(ConnectionId, Timestamp)>;

@@ -6,6 +6,7 @@ use actors::{
         catalog::Catalog,
         connection::Connection,
         delivery::{Delivery, ResponseDetails},
+        event::Event,
         grant::Grant,
         ids::{
             AttemptId, AuditId, ConnectionId, EventId, InvitationId, OrganizationId, ReplayId, RuleId,
@@ -140,6 +141,7 @@ gated! {
         }
     }
     configure(fence: Fence, change: Change, act: Option<Act>) -> ();
+    first_of(new: &NewEvent) -> Option<Event>;
     unfinished(after: Option<WorkspaceId>, limit: usize) -> Vec<UnfinishedWorkspace>;
     next_due(workspace: WorkspaceId) -> Option<Timestamp>;
     queues(workspace: WorkspaceId) -> Vec<(ConnectionId, Timestamp)>;
