@@ -37,7 +37,7 @@ static SPEC: Spec = Spec {
     ],
     actions: &[
         ActionSpec { key: "add_to_list",      label: "Add to list",      noun: "list",    description: "Creates or updates the contact and subscribes it to a list.", inputs: &[LIST], needs: &["email"], twice: SYNC_TWICE },
-        ActionSpec { key: "remove_from_list", label: "Remove from list", noun: "list",    description: "Unsubscribes the contact from a list.",                       inputs: &[LIST], needs: &["email"], twice: "It is unsubscribed already." },
+        ActionSpec { key: "remove_from_list", label: "Remove from list", noun: "list",    description: "Unsubscribes the contact from a list; who is not there is not made.",                       inputs: &[LIST], needs: &["email"], twice: "It is unsubscribed already." },
         ActionSpec { key: "add_tag",          label: "Add tag",          noun: "tag",     description: "Creates or updates the contact and tags it.",                 inputs: &[TAG],  needs: &["email"], twice: SYNC_TWICE },
         ActionSpec { key: "remove_tag",       label: "Remove tag",       noun: "tag",     description: "Takes a tag off the contact.",                                inputs: &[TAG],  needs: &["email"], twice: "The tag is off already." },
         ActionSpec { key: "sync_contact",     label: "Sync contact",     noun: "contact", description: "Creates or updates the contact.",                             inputs: &[],     needs: &["email"], twice: SYNC_TWICE },

@@ -48,8 +48,8 @@ static SPEC: Spec = Spec {
         Field { help: Some("Filled in by AWeber."), ..Field::text("account_id", "Account id") },
     ],
     actions: &[
-        ActionSpec { key: "add_to_list",      label: "Add to list",      noun: "list", description: "Adds the subscriber to a list, or updates it there.", inputs: &[LIST],      needs: &["email"], twice: ADD_TWICE },
-        ActionSpec { key: "remove_from_list", label: "Remove from list", noun: "list", description: "Unsubscribes the subscriber from a list.",            inputs: &[LIST],      needs: &["email"], twice: "It is unsubscribed already." },
+        ActionSpec { key: "add_to_list",      label: "Add to list",      noun: "list", description: "Adds the subscriber to a list, or updates it there; tags are added to those it has.", inputs: &[LIST],      needs: &["email"], twice: ADD_TWICE },
+        ActionSpec { key: "remove_from_list", label: "Remove from list", noun: "list", description: "Unsubscribes the subscriber from a list and keeps its history.",            inputs: &[LIST],      needs: &["email"], twice: "It is unsubscribed already." },
         ActionSpec { key: "add_tag",          label: "Add tag",          noun: "tag",  description: "Tags the subscriber of a list; adds it if need be.",   inputs: &[LIST, TAG], needs: &["email"], twice: ADD_TWICE },
         ActionSpec { key: "remove_tag",       label: "Remove tag",       noun: "tag",  description: "Takes a tag off the subscriber of a list.",           inputs: &[LIST, TAG], needs: &["email"], twice: "The tag is off already." },
     ],

@@ -67,11 +67,11 @@ static SPEC: Spec = Spec {
     ],
     actions: &[
         ActionSpec { key: "add_to_list",       label: "Add to list",       noun: "list",     description: "Creates or updates the contact and puts it on a list.",             inputs: &[LIST],     needs: &["email"], twice: UPSERT_TWICE },
-        ActionSpec { key: "remove_from_list",  label: "Remove from list",  noun: "list",     description: "Takes the contact off a list.",                                     inputs: &[LIST],     needs: &["email"], twice: "It is off the list already." },
+        ActionSpec { key: "remove_from_list",  label: "Remove from list",  noun: "list",     description: "Takes the contact off a list; who is not there is on none.",                                     inputs: &[LIST],     needs: &["email"], twice: "It is off the list already." },
         ActionSpec { key: "update_property",   label: "Update property",   noun: "property", description: "Sets one property of the contact, which is created if it is not there.", inputs: &[PROPERTY], needs: &["email"], twice: UPSERT_TWICE },
         ActionSpec { key: "upsert_contact",    label: "Create or update contact", noun: "contact", description: "Creates or updates the contact.",                              inputs: &[],         needs: &["email"], twice: UPSERT_TWICE },
         ActionSpec { key: "create_deal",       label: "Create deal",       noun: "deal",     description: "Creates or updates the contact and a deal with it.",                inputs: DEAL,        needs: &["email"], twice: "The deal is there twice: HubSpot cannot tell a repetition." },
-        ActionSpec { key: "send_custom_event", label: "Send custom event", noun: "event",    description: "Tells of a custom event of the contact's.",                         inputs: EVENT,       needs: &["email"], twice: "HubSpot knows the event again for a year." },
+        ActionSpec { key: "send_custom_event", label: "Send custom event", noun: "event",    description: "Tells of a custom event of the contact's, which is defined in HubSpot.",                         inputs: EVENT,       needs: &["email"], twice: "HubSpot knows the event again for a year." },
     ],
     consent: Some(&Consent {
         authorize: "https://app.hubspot.com/oauth/authorize",

@@ -72,10 +72,10 @@ static SPEC: Spec = Spec {
     ],
     actions: &[
         ActionSpec { key: "add_tag",        label: "Add tag",        noun: "tag",     description: "Creates or updates the contact and tags it.",                 inputs: &[TAG],    needs: &["email"], twice: UPSERT_TWICE },
-        ActionSpec { key: "remove_tag",     label: "Remove tag",     noun: "tag",     description: "Takes a tag off the contact.",                                inputs: &[TAG],    needs: &["email"], twice: "The tag is off already." },
+        ActionSpec { key: "remove_tag",     label: "Remove tag",     noun: "tag",     description: "Takes a tag off the contact; who is not there is not made.",                                inputs: &[TAG],    needs: &["email"], twice: "The tag is off already." },
         ActionSpec { key: "upsert_contact", label: "Upsert contact", noun: "contact", description: "Creates or updates the contact.",                             inputs: &[],       needs: &["email"], twice: UPSERT_TWICE },
         ActionSpec { key: "track_event",    label: "Track event",    noun: "event",   description: "Tells that the contact did something; creates it if need be.", inputs: &[EVENT],  needs: &["email"], twice: "Intercom knows the event again by contact, name and second." },
-        ActionSpec { key: "add_note",       label: "Add note",       noun: "note",    description: "Creates or updates the contact and adds a note.",             inputs: &[NOTE],   needs: &["email"], twice: "The note is there twice: Intercom cannot tell a repetition." },
+        ActionSpec { key: "add_note",       label: "Add note",       noun: "note",    description: "Creates or updates the contact and adds a note, in the name of who connected.",             inputs: &[NOTE],   needs: &["email"], twice: "The note is there twice: Intercom cannot tell a repetition." },
         ActionSpec { key: "upsert_company", label: "Upsert company", noun: "company", description: "Creates or updates a company and the contact, who belongs to it.", inputs: &COMPANY, needs: &["email"], twice: "Both are found again; nothing is doubled." },
     ],
     consent: Some(&Consent {

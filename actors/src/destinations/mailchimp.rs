@@ -61,10 +61,10 @@ static SPEC: Spec = Spec {
     ],
     actions: &[
         ActionSpec { key: "add_to_list",      label: "Add to audience",      noun: "list",  description: "Creates or updates the member of an audience. Who unsubscribed stays so.", inputs: &[AUDIENCE],        needs: &["email_address"], twice: PUT_TWICE },
-        ActionSpec { key: "remove_from_list", label: "Remove from audience", noun: "list",  description: "Unsubscribes the member of an audience.",                                  inputs: &[AUDIENCE],        needs: &["email_address"], twice: "It is unsubscribed already." },
+        ActionSpec { key: "remove_from_list", label: "Remove from audience", noun: "list",  description: "Unsubscribes the member of an audience; who is not there stays so.",                                  inputs: &[AUDIENCE],        needs: &["email_address"], twice: "It is unsubscribed already." },
         ActionSpec { key: "add_tag",          label: "Add tag",              noun: "tag",   description: "Creates or updates the member and tags it; a new tag is made.",            inputs: &[AUDIENCE, TAG],   needs: &["email_address"], twice: PUT_TWICE },
         ActionSpec { key: "remove_tag",       label: "Remove tag",           noun: "tag",   description: "Takes a tag off the member.",                                              inputs: &[AUDIENCE, TAG],   needs: &["email_address"], twice: "The tag is off already." },
-        ActionSpec { key: "track_event",      label: "Track event",          noun: "event", description: "Creates or updates the member and adds an event to it.",                   inputs: &[AUDIENCE, EVENT], needs: &["email_address"], twice: "The event is there twice: Mailchimp cannot tell a repetition." },
+        ActionSpec { key: "track_event",      label: "Track event",          noun: "event", description: "Creates or updates the member and adds an event with the payload's single values.",                   inputs: &[AUDIENCE, EVENT], needs: &["email_address"], twice: "The event is there twice: Mailchimp cannot tell a repetition." },
     ],
     consent: Some(&Consent {
         authorize: "https://login.mailchimp.com/oauth2/authorize",

@@ -62,7 +62,7 @@ static SPEC: Spec = Spec {
     ],
     actions: &[
         ActionSpec { key: "add_to_campaign",      label: "Add to campaign",          noun: "campaign", description: "Adds the contact, who is created if not there, to a campaign.",   inputs: &[CAMPAIGN, STATUS], needs: &["Email"], twice: TWICE },
-        ActionSpec { key: "remove_from_campaign", label: "Remove from campaign",     noun: "campaign", description: "Takes the contact out of a campaign.",                            inputs: &[CAMPAIGN],         needs: &["Email"], twice: "It is out of the campaign already." },
+        ActionSpec { key: "remove_from_campaign", label: "Remove from campaign",     noun: "campaign", description: "Takes the contact out of a campaign; who is not there is in none.",                            inputs: &[CAMPAIGN],         needs: &["Email"], twice: "It is out of the campaign already." },
         ActionSpec { key: "update_property",      label: "Update field",             noun: "field",    description: "Sets one field of the contact, who is created if not there.",     inputs: &[PROPERTY],         needs: &["Email"], twice: TWICE },
         ActionSpec { key: "upsert_contact",       label: "Create or update contact", noun: "contact",  description: "Creates or updates the contact.",                                 inputs: &[],                 needs: &["Email"], twice: TWICE },
         ActionSpec { key: "upsert_lead",          label: "Create or update lead",    noun: "lead",     description: "Creates or updates the lead; of a converted one the contact.",    inputs: &[],                 needs: &["Email", "Company"], twice: TWICE },

@@ -65,7 +65,7 @@ static SPEC: Spec = Spec {
         ActionSpec { key: "send_email",          label: "Send e-mail",                 noun: "e-mail",   description: "Sends a text of the rule's to the mapped address.",                        inputs: &[FROM, text("subject", "Subject", true, Some("Welcome, {{first_name}}")), BODY], needs: &["email"], twice: MAIL_TWICE },
         ActionSpec { key: "upsert_contact",      label: "Create or update contact",    noun: "contact",  description: "Creates or updates a marketing contact.",                                  inputs: &[],     needs: &["email"], twice: CONTACT_TWICE },
         ActionSpec { key: "add_to_list",         label: "Add to list",                 noun: "list",     description: "Creates or updates the contact and puts it on a list.",                    inputs: &[LIST], needs: &["email"], twice: CONTACT_TWICE },
-        ActionSpec { key: "remove_from_list",    label: "Remove from list",            noun: "list",     description: "Takes the contact off a list.",                                            inputs: &[LIST], needs: &["email"], twice: "It is off the list already." },
+        ActionSpec { key: "remove_from_list",    label: "Remove from list",            noun: "list",     description: "Takes the contact off a list; who is not there stays so.",                                            inputs: &[LIST], needs: &["email"], twice: "It is off the list already." },
     ],
     consent: None,
 };
