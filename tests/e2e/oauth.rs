@@ -1,12 +1,9 @@
 //! Accounts that are connected in a browser: the way there and back, and everything that must not come of it.
 
-use crate::{
-    secrets::all_files,
-    support::{
-        Browser, Vendor, Weft, acme,
-        acme::{ENDLESS, KINDS, ROTATING},
-        location, parameter, text, vendor,
-    },
+use crate::support::{
+    Browser, Vendor, Weft, acme,
+    acme::{ENDLESS, KINDS, ROTATING},
+    all_files, location, parameter, text, vendor,
 };
 use actors::engine::{Options, spec::Consent};
 use reqwest::Method;

@@ -1,11 +1,7 @@
 //! I12: a secret is clear in memory and on the request it is for, and nowhere else: in no answer, no
 //! file, no log line.
 
-use crate::support::{Answer, Process, Receiver, Reply, Weft, http_client, send, text, until};
-use actors::{
-    clock::Clock,
-    domain::{ids::OrganizationId, secret::Secret},
-};
+use crate::support::{Operated, Receiver, Reply, Weft, all_files, send, text, until};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -132,71 +128,11 @@ async fn an_endpoint_that_echoes_our_secrets_leaves_none_in_the_history() {
     weft.stop().await;
 }
 
-/// A server in a process of its own, so that all it writes can be looked at.
-struct Operated {
-    process: Process,
-    base: String,
-    made: Value,
-    http: reqwest::Client,
-}
-
-impl Operated {
-    async fn start(data: &Path) -> Self {
-        let data = data.display().to_string();
-        // Small files, so that all of them can be read.
-        let small = ("WEFT_STORE__SEGMENT_BYTES", "1048576");
-        let exit = Process::start(&["init", "--json", "--data", &data], &[small]).wait().await;
-        assert_eq!(exit.code, Some(0), "{exit:?}");
-        let made: Value = serde_json::from_str(&exit.lines.join("\n")).expect("JSON");
-        let flags =
-            ["serve", "--data", &data, "--listen", "127.0.0.1:0", "--log-format", "json", "--allow-http"];
-        let reach = ["--outbound-allow", "127.0.0.0/8", "--retry-schedule", "1h"];
-        let process = Process::start(&[&flags[..], &reach].concat(), &[small, ("WEFT_LOG", "debug")]);
-        let base = process.base().await;
-        Self { process, base, made: made["orgs"][0].clone(), http: http_client() }
-    }
-
-    fn secret_key(&self) -> String {
-        text(&self.made["secret_key"])
-    }
-
-    fn token(&self) -> String {
-        let organization: OrganizationId = text(&self.made["org_id"]).parse().expect("an id");
-        let secret = Secret::new(self.secret_key());
-        weft::auth::sign(&text(&self.made["access_key"]), &secret, organization, Clock::system().now(), 30)
-    }
-
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        let request =
-            self.http.request(method, format!("{}/api/v1{path}", self.base)).bearer_auth(self.token());
-        send(match body {
-            Some(body) => request.json(&body),
-            None => request,
-        })
-        .await
-    }
-}
-
-/// All files below a directory, with all they hold; what is no text does not matter for what is.
-pub fn all_files(directory: &Path) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).expect("it can be read") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(all_files(&path));
-        } else {
-            let bytes = std::fs::read(&path).expect("it can be read");
-            found.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
-        }
-    }
-    found
-}
-
 #[tokio::test]
 async fn no_file_and_no_log_line_holds_a_secret_in_clear() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");
-    let (weft, receiver) = (Operated::start(&data).await, Receiver::start(echo).await);
+    let (weft, receiver) = (Operated::start(&data, &[]).await, Receiver::start(echo).await);
     let workspace = text(&weft.made["workspaces"][0]["id"]);
     let url = receiver.url(&format!("/hook/{URL_TOKEN}?key={QUERY_TOKEN}"));
     for scheme in ["basic", "bearer", "header"] {

@@ -13,6 +13,7 @@ mod support;
 mod accounts;
 mod consented;
 mod pasted;
+mod secrets;
 mod story;
 mod vendors;
 

@@ -11,6 +11,7 @@ mod expect;
 pub mod generate;
 mod hostile;
 mod name_server;
+mod operated;
 mod peer;
 mod place;
 mod process;
@@ -24,6 +25,7 @@ pub use clients::{Credentials, Go, NodeEvents, NodeManagement, is_publishable_ke
 pub use expect::{assert_members, ids, text};
 pub use hostile::{AUTHORITY, Hostile, Play};
 pub use name_server::{NameServer, Record};
+pub use operated::{Operated, all_files};
 pub use peer::Peer;
 pub use place::{Account, Caller, Place, Served, accounts};
 pub use process::{Exit, Process};
