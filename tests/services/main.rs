@@ -12,6 +12,7 @@ mod support;
 
 mod accounts;
 mod consented;
+mod inputs;
 mod pasted;
 mod secrets;
 mod story;

@@ -127,6 +127,13 @@ impl Service for Discord {
         Ok(Account { base: API.to_owned(), entry, headers, name, pace: BOT_PACE, rest: REST })
     }
 
+    /// A bot has to be told where to; a webhook posts to its own channel.
+    fn check_inputs(&self, settings: &Map<String, Value>, metadata: &Map<String, Value>) -> Vec<FieldError> {
+        let has_channel = metadata.get("id").and_then(Value::as_str).is_some_and(|id| !id.is_empty());
+        let lacks = !settings.contains_key("webhook_url") && !has_channel;
+        lacks.then(|| FieldError::new("id", "is required: the channel")).into_iter().collect()
+    }
+
     fn read(&self, answer: &Answer) -> Verdict {
         let code = answer.json.pointer("/code").and_then(Value::as_u64).unwrap_or_default();
         let wait = answer.json.pointer("/retry_after").and_then(Value::as_f64);

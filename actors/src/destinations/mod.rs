@@ -122,6 +122,15 @@ pub trait Destination: Send + Sync {
         self.spec().check_action(metadata)
     }
 
+    /// The same beyond what is declared, for a connection of these settings; after [`Self::check_action`].
+    fn check_inputs(
+        &self,
+        _settings: &Map<String, Value>,
+        _metadata: &Map<String, Value>,
+    ) -> Vec<FieldError> {
+        Vec::new()
+    }
+
     /// Makes one connection ready to deliver: once, not for each attempt.
     fn prepare(&'static self, setup: Setup<'_>) -> Result<Box<dyn Prepared>, SettingsError>;
 

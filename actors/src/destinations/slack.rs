@@ -109,6 +109,21 @@ impl Service for Slack {
         Ok(Account { base: base.to_owned(), entry, headers: Vec::new(), name, pace, rest: REST })
     }
 
+    /// A bot has to be told where to; a webhook posts to one channel, and to nobody.
+    fn check_inputs(&self, settings: &Map<String, Value>, metadata: &Map<String, Value>) -> Vec<FieldError> {
+        let is_hook = settings.contains_key("webhook_url");
+        let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
+        match (is_hook, text("action")) {
+            (true, "send_dm") => {
+                vec![FieldError::new("action", "needs a bot's token: a webhook writes to nobody")]
+            }
+            (false, "send_message") if text("id").is_empty() => {
+                vec![FieldError::new("id", "is required: the channel")]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn read(&self, answer: &Answer) -> Verdict {
         let error = answer.text("/error").unwrap_or_default();
         match answer.status {

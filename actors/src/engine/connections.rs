@@ -220,7 +220,7 @@ impl Engine {
         Ok(self.0.store.connection(scope, id).await?.ok_or(Refusal::NotFound("connection"))?)
     }
 
-    async fn workspace_of(&self, connection: &Connection) -> Result<Workspace, EngineError> {
+    pub(super) async fn workspace_of(&self, connection: &Connection) -> Result<Workspace, EngineError> {
         self.0.vault.workspace_of(connection).await.map_err(EngineError::Internal)
     }
 

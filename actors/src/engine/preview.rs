@@ -139,6 +139,7 @@ impl Engine {
         (rule.connection_id, rule.metadata) = (connection.id, action.metadata);
         rule.kind.clone_from(&connection.kind);
         check_rule(rule)?;
+        self.check_inputs(rule).await?;
         self.0.preparer.prepare(&connection).await.map_err(EngineError::Internal)
     }
 

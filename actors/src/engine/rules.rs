@@ -68,6 +68,7 @@ impl Engine {
             version: 1,
         };
         check_rule(&rule)?;
+        self.check_inputs(&rule).await?;
         let change = Change::CreateRule(rule.clone());
         self.configure_within(rule.organization_id, Limit::Rules, change).await.map_err(of_conditions)?;
         Ok(rule)
@@ -80,6 +81,7 @@ impl Engine {
         rule.event = patch.event.unwrap_or(rule.event);
         rule.resource = patch.resource.unwrap_or(rule.resource);
         rule.resource_id = patch.resource_id.unwrap_or(rule.resource_id);
+        let has_other_action = patch.metadata.is_some();
         rule.metadata = patch.metadata.unwrap_or(rule.metadata);
         rule.conditions = patch.conditions.unwrap_or(rule.conditions);
         rule.active = patch.active.unwrap_or(rule.active);
@@ -87,8 +89,21 @@ impl Engine {
         rule.updated_at = self.0.clock.now();
         rule.version += 1;
         check_rule(&rule)?;
+        if has_other_action {
+            self.check_inputs(&rule).await?;
+        }
         self.configure(Change::UpdateRule(rule.clone())).await.map_err(of_conditions)?;
         Ok(rule)
+    }
+
+    /// Refuses an action that its connection cannot do, or not with these inputs.
+    pub(super) async fn check_inputs(&self, rule: &Rule) -> Result<(), EngineError> {
+        let scope = Scope::Workspace(rule.workspace_id);
+        let connection = self.stored_connection(scope, rule.connection_id).await?;
+        let workspace = self.workspace_of(&connection).await?;
+        let settings = self.0.vault.open_settings(&workspace, &connection)?;
+        let errors = destination(&rule.kind)?.check_inputs(&settings, &rule.metadata);
+        if errors.is_empty() { Ok(()) } else { Err(invalid("metadata", errors)) }
     }
 
     /// Deletes a rule. Deliveries it made go on.

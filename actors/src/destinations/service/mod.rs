@@ -87,6 +87,15 @@ pub trait Service: Send + Sync + 'static {
         Ok(Map::new())
     }
 
+    /// Judges a rule's inputs beyond what the declaration says, for a connection of these settings.
+    fn check_inputs(
+        &self,
+        _settings: &Map<String, Value>,
+        _metadata: &Map<String, Value>,
+    ) -> Vec<FieldError> {
+        Vec::new()
+    }
+
     /// Judges settings beyond what the declaration says.
     fn check_settings(&self, _settings: &Map<String, Value>) -> Vec<FieldError> {
         Vec::new()
@@ -265,6 +274,10 @@ where
             errors = self.check_settings(&kept);
         }
         if errors.is_empty() { Ok(kept) } else { Err(errors) }
+    }
+
+    fn check_inputs(&self, settings: &Map<String, Value>, metadata: &Map<String, Value>) -> Vec<FieldError> {
+        Service::check_inputs(self, settings, metadata)
     }
 
     fn prepare(&'static self, setup: Setup<'_>) -> Result<Box<dyn Prepared>, SettingsError> {
