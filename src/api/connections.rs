@@ -34,6 +34,9 @@ pub(super) struct ConnectionJson {
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     inactive_reason: Option<InactiveReason>,
+    /// What its service answered, and what to do about it. Ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inactive_message: Option<String>,
     hidden: bool,
     /// Its deliveries wait.
     paused: bool,
@@ -49,6 +52,7 @@ pub(super) struct ConnectionJson {
 impl From<ConnectionView> for ConnectionJson {
     fn from(ConnectionView { connection, metadata, quarantined_until }: ConnectionView) -> Self {
         let Connection { id, workspace_id, kind, name, policy, inactive, paused, hidden, .. } = connection;
+        let by_service = inactive.filter(|reason| *reason != InactiveReason::ManuallyInactivated);
         Self {
             id,
             workspace: workspace_id,
@@ -57,6 +61,7 @@ impl From<ConnectionView> for ConnectionJson {
             metadata,
             active: inactive.is_none(),
             inactive_reason: inactive,
+            inactive_message: by_service.and(connection.refusal),
             hidden,
             paused,
             quarantined_until,

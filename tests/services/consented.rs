@@ -164,7 +164,13 @@ async fn connect<T: Default + Send + 'static>(consent: Consent<T>) {
     // The token has ended: the next one is asked for, once.
     if refreshes && take.is_some() {
         give("the-second-token");
-        deliver("renewed").await;
+        // Several find out at once.
+        renew();
+        let events: Vec<_> =
+            futures_util::future::join_all((0..3).map(|_| weft.send_event("a.b", payload()))).await;
+        for event in &events {
+            weft.event_as(event, "completed").await;
+        }
         deliver("and kept").await;
         assert_eq!(vendor.tables().asked_for("refresh_token"), 1, "{kind}");
     }

@@ -233,6 +233,7 @@ impl<T: Default + Send + 'static> World<'_, T> {
         assert_eq!(attempts[0]["outcome_code"], "auth_failed", "{kind}: {attempts:?}");
         let why = text(&attempts[0]["message"]);
         assert!(why.len() > 20 && !why.contains(secret), "{kind}: {why}");
+        assert_eq!(inactive["inactive_message"], why, "{kind}: the connection says it, too");
         let late = self.weft.send_event("step.0", payload()).await;
         self.weft.event_as(&late, "pending").await;
 
@@ -242,6 +243,7 @@ impl<T: Default + Send + 'static> World<'_, T> {
         let body = json!({ "name": "Theirs", "metadata": settings(&self.fake.url()) });
         let mended = self.weft.put(&self.path(""), body).await.answered(200, kind);
         assert_eq!((&mended["active"], &mended["inactive_reason"]), (&json!(true), &Value::Null), "{kind}");
+        assert_eq!(mended.get("inactive_message"), None, "{kind}: and says no more once it is mended");
         for event in [event, late] {
             self.weft.event_as(&event, "completed").await;
         }

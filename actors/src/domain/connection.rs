@@ -25,6 +25,9 @@ pub struct Connection {
     pub policy: Policy,
     /// Why it takes no deliveries, if it does not.
     pub inactive: Option<InactiveReason>,
+    /// What the destination answered when it made it inactive last, and what to do about it.
+    #[serde(default)]
+    pub refusal: Option<String>,
     /// A person stopped it for a while; deliveries wait.
     pub paused: bool,
     pub hidden: bool,

@@ -400,6 +400,7 @@ mod tests {
             settings: SealingKey::from_bytes(&[1; 32]).seal(b"{}", "x"),
             policy: Policy::default(),
             inactive: None,
+            refusal: None,
             paused: false,
             hidden: false,
             created_by: "test".to_owned(),

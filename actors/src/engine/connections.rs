@@ -98,6 +98,7 @@ impl Engine {
             settings: inner.vault.seal_settings(&workspace, id, &settings)?,
             policy,
             inactive: None,
+            refusal: None,
             paused: false,
             hidden: new.hidden,
             created_by: new.created_by,

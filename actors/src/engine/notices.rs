@@ -213,6 +213,7 @@ impl Arrangement<'_> {
             settings: self.vault.seal_settings(workspace, id, &settings)?,
             policy: Policy::default(),
             inactive: None,
+            refusal: None,
             paused: false,
             hidden: false,
             created_by: CREATED_BY.to_owned(),

@@ -53,6 +53,8 @@ struct Reported {
     outcome: Outcome,
     retry_after: Option<Duration>,
     inactive: Option<InactiveReason>,
+    /// What was answered, where it may make the connection inactive.
+    refusal: Option<String>,
     pauses: bool,
     /// Given back once the result is on record: a drain waits for that.
     slot: Option<Slot>,
@@ -391,6 +393,7 @@ impl State {
                     let (retry_after, inactive) = (report.retry_after, report.inactive);
                     let pauses = report.pauses;
                     let came_to = self.judge(&line, started, &work, started_at, report);
+                    let is_refusal = came_to.outcome == Outcome::AuthFailed;
                     reported.push(Reported {
                         line,
                         started,
@@ -398,6 +401,7 @@ impl State {
                         outcome: came_to.outcome,
                         retry_after,
                         inactive,
+                        refusal: is_refusal.then(|| came_to.message.clone()),
                         pauses,
                         slot,
                     });
@@ -413,6 +417,7 @@ impl State {
                         outcome,
                         retry_after: None,
                         inactive: None,
+                        refusal: None,
                         pauses: false,
                         slot,
                     });
@@ -534,7 +539,7 @@ impl State {
 
     /// What an outcome says about the destination as a whole.
     async fn learn(&mut self, reported: &Reported, now: Timestamp) -> Result<(), StoreError> {
-        let Reported { line, started, work, outcome, retry_after, inactive, pauses, .. } = reported;
+        let Reported { line, started, work, outcome, retry_after, inactive, refusal, pauses, .. } = reported;
         let (outcome, mut has_answered) = (*outcome, false);
         let turn = if outcome.is_destination_down() {
             self.breaker.failed(started.spell, rand::random())
@@ -557,7 +562,7 @@ impl State {
             None => {}
         }
         if let (Outcome::AuthFailed, Some(reason)) = (outcome, *inactive) {
-            return self.inactivate(&line.connection, reason, now).await;
+            return self.inactivate(&line.connection, reason, refusal.clone(), now).await;
         }
         match outcome {
             Outcome::Delivered => self.credentials.worked(now),
@@ -570,7 +575,8 @@ impl State {
             }
             Outcome::AuthFailed if work.delivery.is_to_blame(self.credentials.worked_at(started.known)) => {}
             Outcome::AuthFailed if self.credentials.refused(started.known) => {
-                self.inactivate(&line.connection, InactiveReason::AuthenticationInvalid, now).await?;
+                let reason = InactiveReason::AuthenticationInvalid;
+                self.inactivate(&line.connection, reason, refusal.clone(), now).await?;
             }
             _ => {}
         }
@@ -591,6 +597,7 @@ impl State {
         &mut self,
         connection: &Connection,
         reason: InactiveReason,
+        refusal: Option<String>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.read_again();
@@ -598,6 +605,7 @@ impl State {
         warn!(workspace_id = named(*workspace_id), connection_id = %id, "credentials are refused: the connection is inactive, its deliveries wait");
         let inactive = Connection {
             inactive: Some(reason),
+            refusal,
             version: connection.version + 1,
             updated_at: now,
             ..connection.clone()

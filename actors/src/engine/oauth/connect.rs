@@ -379,6 +379,7 @@ impl Engine {
             settings: self.0.vault.seal_settings(workspace, id, &settings)?,
             policy: Policy::default(),
             inactive: Some(InactiveReason::OauthReauthorizationRequired),
+            refusal: None,
             paused: false,
             hidden: false,
             created_by: created_by.to_owned(),

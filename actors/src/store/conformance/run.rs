@@ -231,6 +231,7 @@ impl<S: Subject> Run<S> {
                     settings: sealed(),
                     policy: Policy::default(),
                     inactive: None,
+                    refusal: None,
                     paused: false,
                     hidden: false,
                     created_by: "test".to_owned(),

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Fields that change with every change, or that nobody changes.
-const SELF_EVIDENT: [&str; 3] = ["updated_at", "version", "created_at"];
+const SELF_EVIDENT: [&str; 4] = ["updated_at", "version", "created_at", "refusal"];
 
 /// What was done, to what.
 pub(super) struct Done {
