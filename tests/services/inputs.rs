@@ -1,7 +1,7 @@
 //! What a rule has to say depends on how its account was connected.
 
 use crate::{
-    fakes::{Fake, discord, slack},
+    fakes::{Fake, discord, mailerlite, slack},
     support::{Weft, text},
 };
 use serde_json::{Value, json};
@@ -69,5 +69,59 @@ async fn a_bot_is_told_where_to_and_a_webhook_knows() {
         "metadata.id",
         "no channel any more",
     );
+    weft.stop().await;
+}
+
+/// A rule may map in its own way; others of its connection go on by the default.
+#[tokio::test]
+async fn a_rules_own_mapping_takes_the_place_of_its_connections() {
+    let fake = Fake::start(mailerlite::routes).await;
+    let host = ("connect.mailerlite.com".to_owned(), fake.url());
+    let weft = Weft::with(|config| config.hosts.extend([host])).await;
+    let body = json!({ "workspace": weft.workspace, "type": "mailerlite", "name": "Ours", "metadata": { "api_key": mailerlite::KEY } });
+    let connection = text(&weft.post("/connections", body).await.answered(201, "made")["connection"]["id"]);
+    let field = |dest: &str, path: &str| json!({ "dest": dest, "source": { "type": "path", "value": path } });
+    let own = json!({ "schema_version": 1, "fields": [field("email", "contact.mail"), field("fields.name", "contact.called")] });
+    let rule = |event: &str, connection: &str, mapping: Value| {
+        let metadata = json!({ "action": "upsert_subscriber", "mapping": mapping });
+        json!({ "workspace": weft.workspace, "event": event, "connection": connection, "metadata": metadata })
+    };
+    let made = weft.post("/rules", rule("own", &connection, own.clone())).await.answered(201, "its own");
+    assert_eq!(made["rule"]["metadata"]["mapping"], own, "it is shown as it was sent");
+    weft.post("/rules", rule("default", &connection, Value::Null)).await.answered(201, "the default");
+
+    let grace =
+        json!({ "email": "ada@example.com", "contact": { "mail": "grace@example.com", "called": "Grace" } });
+    for (event, who) in [("own", "grace@example.com"), ("default", "ada@example.com")] {
+        let sent = weft.send_event(event, grace.clone()).await;
+        weft.event_as(&sent, "completed").await;
+        assert!(fake.tables().subscribers.contains_key(who), "{event}: {:?}", fake.tables().subscribers);
+    }
+    assert_eq!(fake.tables().subscribers["grace@example.com"].fields, json!({ "name": "Grace" }));
+    let sent = weft.send_event("own", json!({ "email": "ada@example.com" })).await;
+    let failed = weft.event_as(&sent, "failed").await;
+    assert!(text(&failed["rule_events"][0]["last_error"]).contains("email is missing"), "{failed}");
+
+    let preview = format!("/workspaces/{}/rules/preview", weft.workspace);
+    let mut draft = rule("own", &connection, own);
+    draft["conditions"] = json!({ "path": "contact", "op": "exists" });
+    let shown = weft.post(&preview, draft).await.answered(200, "a preview");
+    let sends = &shown["examples"]["matched"][0]["sends"];
+    assert_eq!(sends["fields"], json!({ "email": "grace@example.com", "fields.name": "Grace" }), "{shown}");
+
+    let hook = weft.webhook("http://127.0.0.1:9/").await;
+    let at_hook = json!({ "workspace": weft.workspace, "event": "a", "connection": hook, "metadata": { "action": "send_webhook", "mapping": {} } });
+    weft.post("/rules", at_hook).await.assert_error(400, "metadata.mapping", "nothing is mapped there");
+    #[rustfmt::skip]
+    let cases = [
+        ("text",               json!("x"),                                              "metadata.mapping"),
+        ("a list",             json!([]),                                               "metadata.mapping"),
+        ("no version",         json!({ "fields": [] }),                                 "metadata.mapping.schema_version"),
+        ("no fields",          json!({ "schema_version": 1 }),                          "metadata.mapping.fields"),
+        ("no source",          json!({ "schema_version": 1, "fields": [{ "dest": "email" }] }), "metadata.mapping.fields[0].source"),
+    ];
+    for (why, mapping, param) in cases {
+        weft.post("/rules", rule("a", &connection, mapping)).await.assert_error(400, param, why);
+    }
     weft.stop().await;
 }

@@ -2,9 +2,12 @@
 
 use super::{Engine, EngineError, destination, internal, invalid};
 use crate::{
+    destinations::Destination,
     domain::{
         field::FieldError,
         ids::{ConnectionId, RuleId, WorkspaceId},
+        mapping::Schema,
+        payload::Json,
         plan::Limit,
         rule::{CompiledRule, Rule},
     },
@@ -102,7 +105,11 @@ impl Engine {
         let connection = self.stored_connection(scope, rule.connection_id).await?;
         let workspace = self.workspace_of(&connection).await?;
         let settings = self.0.vault.open_settings(&workspace, &connection)?;
-        let errors = destination(&rule.kind)?.check_inputs(&settings, &rule.metadata);
+        let destination = destination(&rule.kind)?;
+        let mut errors = destination.check_inputs(&settings, &rule.metadata);
+        if let Some(mapping) = rule.metadata.get("mapping").filter(|mapping| !mapping.is_null()) {
+            errors.extend(check_mapping(destination, mapping));
+        }
         if errors.is_empty() { Ok(()) } else { Err(invalid("metadata", errors)) }
     }
 
@@ -139,6 +146,17 @@ pub(super) fn check_rule(rule: &Rule) -> Result<(), EngineError> {
         return Err(EngineError::Invalid(vec![FieldError::new("metadata", msg)]));
     }
     CompiledRule::compile(rule).map(|_| ()).map_err(|err| EngineError::Invalid(vec![err]))
+}
+
+/// What is wrong about a rule's own mapping, which takes the place of its connection's.
+fn check_mapping(destination: &dyn Destination, mapping: &Value) -> Vec<FieldError> {
+    if destination.standard_fields().is_empty() {
+        let msg = format!("is not for {}: nothing is mapped there", destination.spec().name);
+        return vec![FieldError::new("mapping", msg)];
+    }
+    let errors = Schema::parse(&Json::from(mapping)).err().unwrap_or_default();
+    let named = |err: FieldError| FieldError::new(err.param.replacen("schema", "mapping", 1), err.msg);
+    errors.into_iter().map(named).collect()
 }
 
 /// Names the field that a refusal of a rule is about.

@@ -124,6 +124,7 @@ impl JsonSchema for RuleMetadata {
         let mut properties: Map<String, Value> =
             METADATA_TEXTS.iter().map(|name| ((*name).to_owned(), json!({ "type": "string" }))).collect();
         properties["action"] = json!({ "type": "string", "minLength": 1, "description": "Such as `send_webhook`; see the connection's actions." });
+        properties.insert("mapping".to_owned(), json!({ "description": "A mapping schema, or null. Mapped by the rule's own schema, and not by its connection's default mapping." }));
         json_schema!({
             "type": "object",
             "description": "What the rule does, with what its action needs.",

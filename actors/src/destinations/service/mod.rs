@@ -376,17 +376,24 @@ fn read<'o>(out: &Outgoing<'o>) -> Result<Json<'o>, Stop> {
     })
 }
 
-impl<S: Service> Ready<S> {
-    fn applied<'p>(&'p self, payload: &'p Json<'p>) -> Result<Applied<'p>, Stop> {
-        self.schema.apply(payload).map_err(|failure| Stop::mapping(failure.to_string()))
-    }
+/// The rule's own mapping, if it has one.
+fn own_schema(inputs: &Map<String, Value>) -> Result<Option<Schema>, Stop> {
+    let Some(mapping) = inputs.get("mapping").filter(|mapping| !mapping.is_null()) else { return Ok(None) };
+    let wrong = |_| Stop::mapping("the rule's mapping is not usable: edit the rule");
+    Schema::parse(&Json::from(mapping)).map(Some).map_err(wrong)
+}
 
+fn apply<'p>(schema: &'p Schema, payload: &'p Json<'p>) -> Result<Applied<'p>, Stop> {
+    schema.apply(payload).map_err(|failure| Stop::mapping(failure.to_string()))
+}
+
+impl<S: Service> Ready<S> {
     /// All of an action; what the mapping left out and has to be said.
     async fn act(&self, api: &Api<'_>, out: &Outgoing<'_>) -> Result<Vec<String>, Stop> {
         let inputs = out.metadata();
         let action = inputs.get("action").and_then(Value::as_str).unwrap_or_default();
-        let payload = read(out)?;
-        let Applied { fields, warnings, .. } = self.applied(&payload)?;
+        let (payload, own) = (read(out)?, own_schema(&inputs)?);
+        let Applied { fields, warnings, .. } = apply(own.as_ref().unwrap_or(&self.schema), &payload)?;
         let work = Work { action, inputs: &inputs, fields: &fields, payload: &payload, out };
         match Service::spec(self.service).action(action) {
             Some(_) => self.service.act(api, &work).await?,
@@ -410,9 +417,11 @@ impl<S: Service> Prepared for Ready<S> {
 
     async fn plan(&self, out: &Outgoing<'_>) -> Result<Planned, Report> {
         let payload = read(out).map_err(|stop| *stop.0)?;
-        let applied = self.applied(&payload).map_err(|stop| *stop.0)?;
+        let own = own_schema(&out.metadata()).map_err(|stop| *stop.0)?;
+        let schema = own.as_ref().unwrap_or(&self.schema);
+        let applied = apply(schema, &payload).map_err(|stop| *stop.0)?;
         let shown = |(field, value): (&str, &Json<'_>)| (field.to_owned(), value_of(value));
-        let fields = (!self.schema.fields().is_empty()).then(|| applied.fields.iter().map(shown).collect());
+        let fields = (!schema.fields().is_empty()).then(|| applied.fields.iter().map(shown).collect());
         let warnings = applied.warnings.iter().chain(&applied.skipped).map(ToString::to_string).collect();
         // With budgets of its own: nobody waits for it, and nothing of it is remembered.
         let setup = Kept { limits: Limits::default(), ..self.setup.clone() };
