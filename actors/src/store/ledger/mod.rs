@@ -1,5 +1,14 @@
 //! A store made of a state and a log: everything but how records become durable.
 
+mod batch_keys;
+mod keep;
+mod log;
+mod read;
+
+pub use self::{
+    batch_keys::BatchKeys,
+    log::{Log, Records, Unread},
+};
 use super::{
     state::{
         CalledOff, Place, SESSION_KEPT, State, StoredEvent, View, keys, keys::Key, record::Record,
@@ -23,222 +32,11 @@ const COUNT_BATCH: usize = 4_096;
 /// Rows looked at in one go when verifying.
 const VERIFY_BATCH: usize = 1_024;
 
-/// Records as they are on disk, each with its sequence.
-pub type Records = Box<dyn Iterator<Item = Result<(u64, Record), StoreError>> + Send>;
-
-/// Why a record was not read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unread {
-    /// It is not there, or is not what was written: trying again does not help.
-    #[error("{0}")]
-    Lost(String),
-    /// The disk does not read for now.
-    #[error("{0}")]
-    DiskFails(String),
-}
-
-impl From<Unread> for StoreError {
-    fn from(unread: Unread) -> Self {
-        Self::Damaged(unread.to_string())
-    }
-}
-
-/// Where records go, and how they become durable.
-#[async_trait]
-pub trait Log: Send + Sync + 'static {
-    type View: View + Send + Sync + 'static;
-
-    /// A transaction is over and the state still locked: its records are in the outbox.
-    fn committed(&self, state: &mut State<Self::View>);
-
-    /// Returns when everything up to this sequence is durable.
-    async fn durable(&self, sequence: u64) -> Result<(), StoreError>;
-
-    /// Makes events durable, and only then part of the state.
-    async fn append(&self, fence: Fence, events: Vec<NewEvent>) -> Vec<Result<Appended, StoreError>>;
-
-    /// Returns when there is room for more records nobody waits for.
-    async fn room(&self) -> Result<(), StoreError>;
-
-    /// Reads durable records, one answer each. What touches the disk does so off the async threads.
-    async fn read(&self, places: Vec<Place>) -> Vec<Result<Record, Unread>>;
-
-    /// The payload of an event, if it was accepted so lately that it is still in memory.
-    fn recent_payload(&self, sequence: u64) -> Option<Bytes>;
-
-    /// All records that are kept and part of the state, in order, and which those are; they end at the
-    /// first that cannot be read. `None`: there is nothing beside the state that could tell otherwise.
-    /// None of them goes while they are looked at.
-    async fn records(&self) -> Option<(RangeInclusive<u64>, Records)> {
-        None
-    }
-
-    /// The sequence up to which everything is durable and part of the state.
-    fn settled(&self) -> u64;
-
-    /// Gives back the space of records that nothing needs any more.
-    async fn reclaim(&self, fence: Fence) -> Result<(), StoreError>;
-
-    /// See [`Store::availability`].
-    fn availability(&self) -> Result<(), Unavailable>;
-
-    /// See [`Store::close`].
-    async fn close(&self) -> Result<(), StoreError>;
-}
-
 /// A store: a state, and the log that carries it.
 pub struct Ledger<L: Log> {
     pub(super) state: Arc<RwLock<State<L::View>>>,
     pub(super) log: L,
     pub(super) fence: Fence,
-}
-
-impl<L: Log> Ledger<L> {
-    /// One transaction under a fence.
-    fn transact<T>(
-        &self,
-        fence: Fence,
-        work: impl FnOnce(&mut State<L::View>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut state = self.state.write();
-        state.check(fence)?;
-        let result = work(&mut state);
-        self.log.committed(&mut state);
-        result
-    }
-
-    /// Reads that may look at a lot, off the async threads.
-    async fn read<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&State<L::View>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let state = self.state.clone();
-        tokio::task::spawn_blocking(move || look(&state.read()))
-            .await
-            .unwrap_or_else(|err| Err(StoreError::Damaged(format!("reading the index failed: {err}"))))
-    }
-
-    /// An event's payload; `None` if the event is gone meanwhile.
-    async fn payload_of(&self, stored: &StoredEvent) -> Result<Option<Bytes>, StoreError> {
-        match self.log.recent_payload(stored.place.sequence) {
-            Some(payload) => Ok(Some(payload)),
-            None => self.payload_on_disk(stored, None).await,
-        }
-    }
-
-    /// The same for several, one answer each. What is not in memory is read together.
-    async fn payloads_of(&self, stored: &[StoredEvent]) -> Vec<Result<Option<Bytes>, StoreError>> {
-        let recent = stored.iter().map(|stored| self.log.recent_payload(stored.place.sequence));
-        let recent: Vec<_> = recent.collect();
-        let missed = stored.iter().zip(&recent).filter(|(_, recent)| recent.is_none());
-        let places: Vec<_> = missed.map(|(stored, _)| stored.place).collect();
-        if places.is_empty() {
-            return recent.into_iter().map(Ok).collect();
-        }
-        let mut read = self.log.read(places).await.into_iter().map(Result::ok);
-        let mut payloads = Vec::with_capacity(stored.len());
-        for (stored, recent) in stored.iter().zip(recent) {
-            payloads.push(match recent {
-                Some(payload) => Ok(Some(payload)),
-                None => self.payload_on_disk(stored, read.next().flatten()).await,
-            });
-        }
-        payloads
-    }
-
-    /// Reads a payload from where it is by now; `read` is what was found where it was, if anything was.
-    async fn payload_on_disk(
-        &self,
-        stored: &StoredEvent,
-        mut read: Option<Record>,
-    ) -> Result<Option<Bytes>, StoreError> {
-        let (workspace, id) = (stored.event.workspace_id, stored.event.id);
-        let mut place = stored.place;
-        loop {
-            let found = match read.take() {
-                Some(record) => Ok(record),
-                None => {
-                    // One that was carried just now may be on its way to the disk still.
-                    self.log.durable(place.sequence).await?;
-                    self.record(place).await
-                }
-            };
-            let unread = match found {
-                Ok(Record::Accepted(new)) => return Ok(Some(new.payload)),
-                Ok(Record::Carried(carried)) => return Ok(Some(carried.new.payload)),
-                Ok(_) => Unread::Lost("there is another record where it should be".to_owned()),
-                Err(unread) => unread,
-            };
-            // It may just have been carried elsewhere, and its segment dropped.
-            match (self.state.read().stored_event(workspace, id)?, unread) {
-                (None, _) => return Ok(None),
-                (Some(now), _) if now.place != place => place = now.place,
-                (Some(_), Unread::Lost(why)) => {
-                    error!(workspace_id = %workspace, event_id = %id, why, "an event's payload is lost");
-                    return Err(Refusal::PayloadLost.into());
-                }
-                (Some(_), unread) => return Err(unread.into()),
-            }
-        }
-    }
-
-    async fn record(&self, place: Place) -> Result<Record, Unread> {
-        self.log.read(vec![place]).await.pop().expect("one answer for each place")
-    }
-
-    /// A record that may be on its way to the disk still. `None`: it is not to be had, because the disk
-    /// does not take it for now or because it is damaged, which must not keep anybody from reading the rest.
-    /// `moved_to` says where the state has it by now: it may have been carried there, and its segment dropped.
-    async fn written(
-        &self,
-        mut sequence: u64,
-        moved_to: impl Fn() -> Result<Option<u64>, StoreError>,
-    ) -> Result<Option<Record>, StoreError> {
-        loop {
-            match self.log.durable(sequence).await {
-                Ok(()) => {}
-                Err(StoreError::Unavailable(_)) => return Ok(None),
-                Err(err) => return Err(err),
-            }
-            let unread = match self.record(Place::of(sequence)).await {
-                Ok(record) => return Ok(Some(record)),
-                Err(unread) => unread,
-            };
-            match (moved_to()?, unread) {
-                (None, _) => return Ok(None),
-                (Some(now), _) if now != sequence => sequence = now,
-                (Some(_), Unread::Lost(why)) => {
-                    warn!(sequence, why, "a journal record is lost; what depends on it shows without it");
-                    return Ok(None);
-                }
-                (Some(_), unread) => return Err(unread.into()),
-            }
-        }
-    }
-
-    /// The delivery and number of an attempt whose response is kept, and the record it is in.
-    fn response_at(
-        &self,
-        scope: Scope,
-        event: EventId,
-        attempt: AttemptId,
-    ) -> Result<Option<(DeliveryId, u32, u64)>, StoreError> {
-        let Some((details, _)) = self.details(scope, event)? else { return Ok(None) };
-        Ok(details.deliveries.iter().find_map(|delivery| {
-            let is_it = |kept: &&Attempt| AttemptId::of(delivery.id, kept.number) == attempt;
-            let kept = delivery.attempts.iter().find(is_it)?;
-            Some((delivery.id, kept.number, kept.response_at?))
-        }))
-    }
-
-    fn details(&self, scope: Scope, id: EventId) -> Result<Option<(EventDetails, Option<u64>)>, StoreError> {
-        let state = self.state.read();
-        let Some(stored) = state.event_in(scope, id)? else { return Ok(None) };
-        let deliveries = state.deliveries_shown(&stored.event)?;
-        let unmatched_at = stored.unmatched_at;
-        let details = EventDetails { summary: state.summary(stored), deliveries, unmatched: Vec::new() };
-        Ok(Some((details, unmatched_at)))
-    }
 }
 
 #[async_trait]
@@ -886,118 +684,9 @@ impl<L: Log> Store for Ledger<L> {
     }
 }
 
-impl<L: Log> Ledger<L> {
-    async fn go_on(
-        &self,
-        mut check: LogCheck,
-        mut found: Verification,
-    ) -> Result<(LogCheck, Verification), StoreError> {
-        let state = self.state.clone();
-        tokio::task::spawn_blocking(move || check.go_on(&state, &mut found).map(|()| (check, found)))
-            .await
-            .unwrap_or_else(|err| Err(StoreError::Damaged(format!("reading the journal failed: {err}"))))
-    }
-
-    /// How many keys there are under a prefix. Who writes need not wait for more than a part of it.
-    async fn count_under(&self, prefix: Key) -> Result<u64, StoreError> {
-        let (mut count, mut from) = (0, None);
-        loop {
-            let prefix = prefix.clone();
-            let (more, next) =
-                self.read(move |state| state.count_under(&prefix, from.as_ref(), COUNT_BATCH)).await?;
-            count += more;
-            from = next;
-            if from.is_none() {
-                return Ok(count);
-            }
-        }
-    }
-
-    async fn retain_workspace(
-        &self,
-        fence: Fence,
-        id: WorkspaceId,
-        now: Timestamp,
-        days: u32,
-    ) -> Result<u64, StoreError> {
-        while self
-            .transact(fence, |state| state.forget_sessions(id, now.before(SESSION_KEPT), RETAIN_BATCH))?
-        {
-            self.log.room().await?;
-        }
-        let cutoff = now.before(std::time::Duration::from_secs(u64::from(days) * 86_400));
-        let (mut forgotten, mut from) = (0, None);
-        let mut called_off = CalledOff::default();
-        loop {
-            self.log.room().await?;
-            let found = self.read(move |state| state.past_retention(id, from, cutoff, RETAIN_BATCH)).await?;
-            if !found.ended.is_empty() {
-                forgotten += self.transact(fence, |state| state.expire(id, found.ended, cutoff))?;
-            }
-            for event in found.waiting {
-                let more = self.transact(fence, |state| state.call_off_waiting(id, event, now, days))?;
-                called_off.deliveries += more.deliveries;
-                called_off.unrouted += more.unrouted;
-            }
-            from = found.next;
-            if from.is_none() {
-                break;
-            }
-        }
-        if called_off != CalledOff::default() {
-            let CalledOff { deliveries, unrouted } = called_off;
-            metrics::counter!("weft_deliveries_expired_total").increment(deliveries);
-            warn!(workspace_id = %id, deliveries, unrouted, days, "called off what waited longer than events are kept");
-        }
-        for replay in self.read(move |state| state.replays_past(id, cutoff)).await? {
-            self.transact(fence, |state| state.configure(&Change::DeleteReplay(replay), None))?;
-        }
-        let settled = self.log.settled();
-        let unmet = self.read(move |state| {
-            let mut unmet = state.unmet_rule_versions(id, state.oldest_unrouted(id)?.min(settled))?;
-            unmet.extend(state.usage_past_keeping(id, now)?);
-            Ok(unmet)
-        });
-        // Nothing is lost by not doing so, and nothing by doing it again, so no record is made.
-        for few in unmet.await?.chunks(RETAIN_BATCH) {
-            self.transact(fence, |state| {
-                few.iter().for_each(|key| state.view.delete(key.clone()));
-                Ok(())
-            })?;
-        }
-        Ok(forgotten)
-    }
-}
-
 fn in_scope(scope: Scope, organization: OrganizationId, workspace: WorkspaceId) -> bool {
     match scope {
         Scope::Organization(id) => id == organization,
         Scope::Workspace(id) => id == workspace,
-    }
-}
-
-/// Remembers, within one batch, which idempotency keys were used: the state learns of them only
-/// once the batch is durable.
-#[derive(Default)]
-pub struct BatchKeys(std::collections::HashMap<(WorkspaceId, String), ([u8; 32], Event)>);
-
-impl BatchKeys {
-    /// What an earlier event of the batch under the same key makes of this one, if there is any.
-    pub fn earlier(&self, new: &NewEvent) -> Option<Result<Appended, StoreError>> {
-        let idempotency = new.idempotency.as_ref()?;
-        let (fingerprint, event) = self.0.get(&(new.event.workspace_id, idempotency.key.clone()))?;
-        Some(if *fingerprint == idempotency.fingerprint {
-            Ok(Appended::Repeated(Box::new(event.clone())))
-        } else {
-            Err(Refusal::IdempotencyMismatch.into())
-        })
-    }
-
-    /// Remembers an event that goes in.
-    pub fn remember(&mut self, new: &NewEvent) {
-        if let Some(idempotency) = &new.idempotency {
-            let key = (new.event.workspace_id, idempotency.key.clone());
-            self.0.insert(key, (idempotency.fingerprint, new.event.clone()));
-        }
     }
 }
