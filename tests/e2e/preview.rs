@@ -1,6 +1,8 @@
 //! What a draft would send: shown without its secrets, and without sending anything.
 
 use crate::support::{Receiver, Reply, Weft, assert_members, text};
+use actors::{domain::secret::Secret, engine::MachineKeyClear};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 struct World {
@@ -68,6 +70,26 @@ async fn a_webhooks_request_is_shown_without_its_secrets() {
     assert!(world.receiver.so_far().is_empty());
     let without = json!({ "event": "*" });
     assert_eq!(world.sends(without).await, Value::Null, "nothing is named, nothing is shown");
+    world.weft.stop().await;
+}
+
+/// Who may read payloads and no connections is not shown what one would send.
+#[tokio::test]
+async fn a_connections_request_is_for_who_may_read_connections() {
+    let world = World::new().await;
+    let connection = world.weft.webhook(&world.receiver.url("/")).await;
+    let key = json!({ "name": "payloads", "permissions": ["payload"] });
+    let key = world.weft.post("/keys", key).await.answered(201, "a key")["key"].clone();
+    let machine = MachineKeyClear {
+        access_key: text(&key["access_key"]),
+        secret: Secret::new(text(&key["secret_key"])),
+        ..world.weft.machine.clone()
+    };
+    let ask = async |draft: Value| {
+        world.weft.ask_as(&world.weft.token_of(&machine), Method::POST, &world.path(), Some(draft)).await
+    };
+    ask(world.draft(&connection)).await.refused(403, "may not read this", "with a connection");
+    ask(json!({ "event": "*" })).await.answered(200, "without one");
     world.weft.stop().await;
 }
 

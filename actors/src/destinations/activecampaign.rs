@@ -9,7 +9,7 @@ use super::{
     live::Item,
     service::{Account, Answer, Api, Entry, Service, Stop, Verdict, Work, text_at, text_of},
     setup::Setup,
-    spec::{ActionSpec, Auth, Field, FieldKind, Input, InputKind, Spec},
+    spec::{ActionSpec, Auth, Field, FieldKind, Input, Spec},
 };
 use crate::domain::{
     catalog::{CatalogField, CatalogFieldKind, Constraints, Format},
@@ -22,8 +22,8 @@ use std::time::Duration;
 
 pub struct ActiveCampaign;
 
-const LIST: Input = Input { key: "lists", field: "id", label: "List", required: true, kind: InputKind::Pick };
-const TAG: Input = Input { key: "tags", field: "id", label: "Tag", required: true, kind: InputKind::Pick };
+const LIST: Input = Input::pick("lists", "List");
+const TAG: Input = Input::pick("tags", "Tag");
 const SYNC_TWICE: &str = "The contact is found again by its e-mail address; nothing is doubled.";
 
 #[rustfmt::skip] // one setting, one action a line

@@ -28,7 +28,7 @@ pub struct AWeber;
 
 const API: &str = "https://api.aweber.com/1.0";
 
-const LIST: Input = Input { key: "lists", field: "id", label: "List", required: true, kind: InputKind::Pick };
+const LIST: Input = Input::pick("lists", "List");
 const TAG: Input = Input {
     key: "tag",
     field: "tag",

@@ -30,8 +30,7 @@ const NONCE_CHARS_MAX: usize = 25;
 /// View channel, send messages, embed links.
 const PERMISSIONS: &str = "19456";
 
-const CHANNEL: Input =
-    Input { key: "channels", field: "id", label: "Channel", required: false, kind: InputKind::Pick };
+const CHANNEL: Input = Input { required: false, ..Input::pick("channels", "Channel") };
 const TITLE: Input = Input {
     key: "title",
     field: "title",

@@ -26,7 +26,7 @@ pub struct HubSpot;
 
 const API: &str = "https://api.hubapi.com";
 
-const LIST: Input = Input { key: "lists", field: "id", label: "List", required: true, kind: InputKind::Pick };
+const LIST: Input = Input::pick("lists", "List");
 const PROPERTY: Input = Input {
     key: "properties",
     field: "id",
@@ -35,24 +35,15 @@ const PROPERTY: Input = Input {
     kind: InputKind::PickOption { field: "value" },
 };
 
-const fn text(
-    key: &'static str,
-    label: &'static str,
-    required: bool,
-    placeholder: Option<&'static str>,
-) -> Input {
-    Input { key, field: key, label, required, kind: InputKind::Text { several_lines: false, placeholder } }
-}
-
 const DEAL: &[Input] = &[
-    text("title", "Name of the deal", true, Some("{{first_name}} {{last_name}}")),
-    text("pipeline", "Pipeline", false, Some("default")),
-    text("stage", "Stage", false, Some("appointmentscheduled")),
-    text("amount", "Amount", false, Some("{{amount}}")),
+    Input::line("title", "Name of the deal", true, Some("{{first_name}} {{last_name}}")),
+    Input::line("pipeline", "Pipeline", false, Some("default")),
+    Input::line("stage", "Stage", false, Some("appointmentscheduled")),
+    Input::line("amount", "Amount", false, Some("{{amount}}")),
 ];
 const EVENT: &[Input] = &[
-    text("event_name", "Event", true, Some("pe62515_signup")),
-    text("event_properties", "Properties, from the payload", false, Some("source, plan.tier")),
+    Input::line("event_name", "Event", true, Some("pe62515_signup")),
+    Input::line("event_properties", "Properties, from the payload", false, Some("source, plan.tier")),
 ];
 const UPSERT_TWICE: &str = "The contact is found again by its e-mail address; nothing is doubled.";
 

@@ -36,26 +36,17 @@ const REGIONS: [Choice; 3] = [
     Choice { label: "Australia", value: "au" },
 ];
 
-const TAG: Input = Input { key: "tags", field: "id", label: "Tag", required: true, kind: InputKind::Pick };
-const EVENT: Input = text("event_name_override", "Event name, if not the event's own", false, None);
+const TAG: Input = Input::pick("tags", "Tag");
+const EVENT: Input = Input::line("event_name_override", "Event name, if not the event's own", false, None);
 const NOTE: Input = Input {
     kind: InputKind::Text { several_lines: true, placeholder: Some("Signed up by {{source}}") },
-    ..text("template", "Note", true, None)
+    ..Input::line("template", "Note", true, None)
 };
 const COMPANY: [Input; 3] = [
-    text("company_id", "Company id", true, Some("{{company_id}}")),
-    text("company_name", "Company name", false, Some("{{company}}")),
-    text("plan", "Plan", false, Some("{{tier}}")),
+    Input::line("company_id", "Company id", true, Some("{{company_id}}")),
+    Input::line("company_name", "Company name", false, Some("{{company}}")),
+    Input::line("plan", "Plan", false, Some("{{tier}}")),
 ];
-
-const fn text(
-    key: &'static str,
-    label: &'static str,
-    required: bool,
-    placeholder: Option<&'static str>,
-) -> Input {
-    Input { key, field: key, label, required, kind: InputKind::Text { several_lines: false, placeholder } }
-}
 
 const UPSERT_TWICE: &str = "The contact is found again; nothing is doubled.";
 

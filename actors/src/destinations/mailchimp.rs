@@ -31,8 +31,7 @@ pub struct Mailchimp;
 /// Where accounts are asked for that nobody knows the data centre of.
 const LOGIN: &str = "https://login.mailchimp.com";
 
-const AUDIENCE: Input =
-    Input { key: "lists", field: "id", label: "Audience", required: true, kind: InputKind::Pick };
+const AUDIENCE: Input = Input::pick("lists", "Audience");
 const TAG: Input = Input {
     key: "tag",
     field: "tag",

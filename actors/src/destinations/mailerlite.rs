@@ -12,7 +12,7 @@ use super::{
         Account, Answer, Api, Entry, Service, Stop, Verdict, Work, tail_of, text_at, text_of, value_of,
     },
     setup::Setup,
-    spec::{ActionSpec, Auth, Field, Input, InputKind, Spec},
+    spec::{ActionSpec, Auth, Field, Input, Spec},
 };
 use crate::domain::{
     catalog::{CatalogField, CatalogFieldKind, Constraints, Format},
@@ -27,8 +27,7 @@ use url::form_urlencoded::byte_serialize;
 
 pub struct MailerLite;
 
-const GROUP: Input =
-    Input { key: "groups", field: "id", label: "Group", required: true, kind: InputKind::Pick };
+const GROUP: Input = Input::pick("groups", "Group");
 const UPSERT_TWICE: &str = "The subscriber is found again by its e-mail address; nothing is doubled.";
 
 #[rustfmt::skip] // one setting, one action a line

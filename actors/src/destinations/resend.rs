@@ -26,25 +26,14 @@ pub struct Resend;
 
 const API: &str = "https://api.resend.com";
 
-const SEGMENT: Input =
-    Input { key: "segments", field: "id", label: "Segment", required: true, kind: InputKind::Pick };
-const TEMPLATE: Input =
-    Input { key: "templates", field: "id", label: "Template", required: true, kind: InputKind::Pick };
-const FROM: Input = text("from", "From", false, Some("Acme <hi@acme.com>"));
-const SUBJECT: Input = text("subject", "Subject", false, Some("Welcome, {{first_name}}"));
+const SEGMENT: Input = Input::pick("segments", "Segment");
+const TEMPLATE: Input = Input::pick("templates", "Template");
+const FROM: Input = Input::line("from", "From", false, Some("Acme <hi@acme.com>"));
+const SUBJECT: Input = Input::line("subject", "Subject", false, Some("Welcome, {{first_name}}"));
 const BODY: Input = Input {
     kind: InputKind::Text { several_lines: true, placeholder: Some("<p>Hello {{first_name}}</p>") },
-    ..text("body", "Body (HTML)", true, None)
+    ..Input::line("body", "Body (HTML)", true, None)
 };
-
-const fn text(
-    key: &'static str,
-    label: &'static str,
-    required: bool,
-    placeholder: Option<&'static str>,
-) -> Input {
-    Input { key, field: key, label, required, kind: InputKind::Text { several_lines: false, placeholder } }
-}
 
 const MAIL_TWICE: &str = "Resend recognises the delivery for 24 hours and sends nothing twice.";
 const CONTACT_TWICE: &str = "The contact is found again by its e-mail address; nothing is doubled.";
@@ -62,7 +51,7 @@ static SPEC: Spec = Spec {
         ActionSpec { key: "add_to_segment",      label: "Add to segment",              noun: "segment",  description: "Creates or updates the contact and puts it into a segment.",               inputs: &[SEGMENT], needs: &["email"], twice: CONTACT_TWICE },
         ActionSpec { key: "remove_from_segment", label: "Remove from segment",         noun: "segment",  description: "Creates or updates the contact and takes it out of a segment.",            inputs: &[SEGMENT], needs: &["email"], twice: "It is out of the segment already." },
         ActionSpec { key: "send_email_template", label: "Send e-mail from a template", noun: "template", description: "Sends a published template to the mapped address, with the payload's texts and numbers as its variables.", inputs: &[TEMPLATE, SUBJECT, FROM], needs: &["email"], twice: MAIL_TWICE },
-        ActionSpec { key: "send_email",          label: "Send e-mail",                 noun: "e-mail",   description: "Sends a text of the rule's to the mapped address.",                        inputs: &[text("subject", "Subject", true, Some("Welcome, {{first_name}}")), FROM, BODY], needs: &["email"], twice: MAIL_TWICE },
+        ActionSpec { key: "send_email",          label: "Send e-mail",                 noun: "e-mail",   description: "Sends a text of the rule's to the mapped address.",                        inputs: &[Input::line("subject", "Subject", true, Some("Welcome, {{first_name}}")), FROM, BODY], needs: &["email"], twice: MAIL_TWICE },
         ActionSpec { key: "upsert_contact",      label: "Create or update contact",    noun: "contact",  description: "Creates or updates the contact.",                                          inputs: &[],        needs: &["email"], twice: CONTACT_TWICE },
     ],
     consent: None,

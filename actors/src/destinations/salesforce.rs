@@ -26,9 +26,8 @@ pub struct Salesforce;
 /// The version of the API, once and for all.
 const DATA: &str = "/services/data/v60.0";
 
-const CAMPAIGN: Input =
-    Input { key: "campaigns", field: "id", label: "Campaign", required: true, kind: InputKind::Pick };
-const STATUS: Input = text("status", "Status of the member", false, Some("Sent"));
+const CAMPAIGN: Input = Input::pick("campaigns", "Campaign");
+const STATUS: Input = Input::line("status", "Status of the member", false, Some("Sent"));
 const PROPERTY: Input = Input {
     key: "properties",
     field: "id",
@@ -36,16 +35,7 @@ const PROPERTY: Input = Input {
     required: true,
     kind: InputKind::PickOption { field: "value" },
 };
-const EXTERNAL: Input = text("id", "External id field", true, Some("External_Id__c"));
-
-const fn text(
-    key: &'static str,
-    label: &'static str,
-    required: bool,
-    placeholder: Option<&'static str>,
-) -> Input {
-    Input { key, field: key, label, required, kind: InputKind::Text { several_lines: false, placeholder } }
-}
+const EXTERNAL: Input = Input::line("id", "External id field", true, Some("External_Id__c"));
 
 const TWICE: &str = "It is found again by its e-mail address; nothing is doubled.";
 

@@ -28,24 +28,14 @@ const REGIONS: [Choice; 2] =
 const GLOBAL: &str = "https://api.sendgrid.com";
 const EU: &str = "https://api.eu.sendgrid.com";
 
-const TEMPLATE: Input =
-    Input { key: "templates", field: "id", label: "Template", required: true, kind: InputKind::Pick };
-const LIST: Input = Input { key: "lists", field: "id", label: "List", required: true, kind: InputKind::Pick };
-const FROM: Input = text("from", "From", false, Some("Acme <hi@acme.com>"));
-const SUBJECT: Input = text("subject", "Subject", false, Some("Welcome, {{first_name}}"));
+const TEMPLATE: Input = Input::pick("templates", "Template");
+const LIST: Input = Input::pick("lists", "List");
+const FROM: Input = Input::line("from", "From", false, Some("Acme <hi@acme.com>"));
+const SUBJECT: Input = Input::line("subject", "Subject", false, Some("Welcome, {{first_name}}"));
 const BODY: Input = Input {
     kind: InputKind::Text { several_lines: true, placeholder: Some("<p>Hello {{first_name}}</p>") },
-    ..text("body", "Body (HTML)", true, None)
+    ..Input::line("body", "Body (HTML)", true, None)
 };
-
-const fn text(
-    key: &'static str,
-    label: &'static str,
-    required: bool,
-    placeholder: Option<&'static str>,
-) -> Input {
-    Input { key, field: key, label, required, kind: InputKind::Text { several_lines: false, placeholder } }
-}
 
 const MAIL_TWICE: &str = "The mail may arrive twice, both with the same custom_args.delivery_id.";
 const CONTACT_TWICE: &str = "The contact is found again by its e-mail address; nothing is doubled.";
@@ -62,7 +52,7 @@ static SPEC: Spec = Spec {
     ],
     actions: &[
         ActionSpec { key: "send_email_template", label: "Send e-mail from a template", noun: "template", description: "Sends a dynamic template to the mapped address, with the payload as its data.", inputs: &[TEMPLATE, FROM, SUBJECT], needs: &["email"], twice: MAIL_TWICE },
-        ActionSpec { key: "send_email",          label: "Send e-mail",                 noun: "e-mail",   description: "Sends a text of the rule's to the mapped address.",                        inputs: &[FROM, text("subject", "Subject", true, Some("Welcome, {{first_name}}")), BODY], needs: &["email"], twice: MAIL_TWICE },
+        ActionSpec { key: "send_email",          label: "Send e-mail",                 noun: "e-mail",   description: "Sends a text of the rule's to the mapped address.",                        inputs: &[FROM, Input::line("subject", "Subject", true, Some("Welcome, {{first_name}}")), BODY], needs: &["email"], twice: MAIL_TWICE },
         ActionSpec { key: "upsert_contact",      label: "Create or update contact",    noun: "contact",  description: "Creates or updates a marketing contact.",                                  inputs: &[],     needs: &["email"], twice: CONTACT_TWICE },
         ActionSpec { key: "add_to_list",         label: "Add to list",                 noun: "list",     description: "Creates or updates the contact and puts it on a list.",                    inputs: &[LIST], needs: &["email"], twice: CONTACT_TWICE },
         ActionSpec { key: "remove_from_list",    label: "Remove from list",            noun: "list",     description: "Takes the contact off a list; who is not there stays so.",                                            inputs: &[LIST], needs: &["email"], twice: "It is off the list already." },

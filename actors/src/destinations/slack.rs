@@ -27,8 +27,7 @@ const API: &str = "https://slack.com/api";
 const HOOKS: &str = "https://hooks.slack.com/";
 const TWICE: &str = "The message is there twice: Slack cannot tell a repetition.";
 
-const CHANNEL: Input =
-    Input { key: "channels", field: "id", label: "Channel", required: false, kind: InputKind::Pick };
+const CHANNEL: Input = Input { required: false, ..Input::pick("channels", "Channel") };
 const MESSAGE: Input = Input {
     key: "template",
     field: "template",

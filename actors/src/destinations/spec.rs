@@ -168,6 +168,21 @@ pub enum InputKind {
 }
 
 impl Input {
+    /// One live item that a rule needs, kept in `id`.
+    pub const fn pick(key: &'static str, label: &'static str) -> Self {
+        Self { key, field: "id", label, required: true, kind: InputKind::Pick }
+    }
+
+    /// Text on one line.
+    pub const fn line(
+        key: &'static str,
+        label: &'static str,
+        required: bool,
+        placeholder: Option<&'static str>,
+    ) -> Self {
+        Self { key, field: key, label, required, kind: InputKind::Text { several_lines: false, placeholder } }
+    }
+
     /// Where it is kept in the rule's metadata: one place, or two.
     pub fn kept_in(&self) -> impl Iterator<Item = &'static str> + use<> {
         let option = match self.kind {

@@ -10,7 +10,7 @@ use super::{
     live::Item,
     service::{Account, Answer, Api, Entry, Over, Service, Stop, Verdict, Work, tail_of, text_at, text_of},
     setup::Setup,
-    spec::{ActionSpec, Auth, ClientAuth, Consent, Field, Input, InputKind, Spec},
+    spec::{ActionSpec, Auth, ClientAuth, Consent, Field, Input, Spec},
 };
 use crate::domain::{
     catalog::{CatalogField, CatalogFieldKind, Constraints, Format},
@@ -25,8 +25,7 @@ pub struct Zoom;
 
 const API: &str = "https://api.zoom.us/v2";
 
-const MEETING: Input =
-    Input { key: "meetings", field: "id", label: "Meeting", required: true, kind: InputKind::Pick };
+const MEETING: Input = Input::pick("meetings", "Meeting");
 const WEBINAR: Input = Input { key: "webinars", label: "Webinar", ..MEETING };
 const ADD_NEEDS: &[&str] = &["email", "first_name"];
 const ADD_TWICE: &str =

@@ -49,7 +49,7 @@ pub fn tags() -> Vec<Tag> {
             .answers::<rules::Deleted>(200, "What it was.")
             .errors([409]),
         Op::post("/api/v1/workspaces/{workspace}/rules/preview", "previewRule", "Try a draft of a rule over what was stored")
-            .about("Over the last events of its name, or of any where it has a pattern; sends and stores nothing. With `connection` and `metadata` it shows what would be sent for what matches. Not for sessions about one resource.")
+            .about("Over the last events of its name, or of any where it has a pattern; sends and stores nothing. With `connection` and `metadata` it shows what would be sent for what matches, to who may read connections. Not for sessions about one resource.")
             .asks(Payload, Events)
             .takes::<trial::DraftForm>()
             .answers::<trial::PreviewJson>(200, "What it would have made of them."),

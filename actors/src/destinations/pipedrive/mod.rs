@@ -30,8 +30,7 @@ pub struct Pipedrive;
 /// Where an account is that nobody told the domain of.
 const API: &str = "https://api.pipedrive.com";
 
-const LABEL: Input =
-    Input { key: "labels", field: "id", label: "Label", required: true, kind: InputKind::Pick };
+const LABEL: Input = Input::pick("labels", "Label");
 const PROPERTY: Input = Input {
     key: "properties",
     field: "id",
