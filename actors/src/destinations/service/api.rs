@@ -444,7 +444,7 @@ impl Call<'_, '_> {
         let words = words(&answer);
         let status = answer.status;
         let said = if words.is_empty() { String::new() } else { format!(": {words}") };
-        let next = next_step(outcome);
+        let next = next_step(outcome, self.api.args.out.is_some());
         let mut message = redactor.scrub(format!("{name} answered {status}{said}{next}"));
         let response = Response {
             status: reqwest::StatusCode::from_u16(status).unwrap_or_default(),
@@ -501,8 +501,12 @@ fn value(text: &str, is_secret: bool) -> Result<HeaderValue, Stop> {
 }
 
 /// What a person can do about it.
-const fn next_step(outcome: Outcome) -> &'static str {
+const fn next_step(outcome: Outcome, is_delivery: bool) -> &'static str {
     match outcome {
+        Outcome::RejectedClientError if is_delivery => {
+            "; correct the account or the mapping and retry it, or the rule and replay it"
+        }
+        Outcome::RejectedServerError if is_delivery => "; it is tried again",
         Outcome::AuthFailed => "; check the connection's credentials and what they are allowed to do",
         Outcome::RateLimited => "; it goes on by itself",
         _ => "",
