@@ -1,9 +1,15 @@
 //! What a draft would send: shown without its secrets, and without sending anything.
 
 use crate::support::{Receiver, Reply, Weft, assert_members, text};
-use actors::{domain::secret::Secret, engine::MachineKeyClear};
+use actors::{
+    destinations::Prepared,
+    domain::{connection::Connection, secret::Secret},
+    engine::{MachineKeyClear, Preparer},
+};
+use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 struct World {
     weft: Weft,
@@ -124,4 +130,25 @@ async fn what_is_no_action_there_is_refused_by_name() {
         .await
         .answered(200, "null asks nothing");
     world.weft.stop().await;
+}
+
+/// A connection that cannot be used as it is says so, and is nobody's fault but its own.
+#[tokio::test]
+async fn a_connection_that_cannot_be_used_says_why() {
+    struct Broken;
+    #[async_trait]
+    impl Preparer for Broken {
+        async fn prepare(&self, _: &Connection) -> Result<Arc<dyn Prepared>, String> {
+            Err("its mapping is not usable".to_owned())
+        }
+    }
+    let weft = Weft::on(|_| {}, |options| options.seams.preparer = Some(Arc::new(Broken))).await;
+    let connection = weft.webhook("http://127.0.0.1:9/").await;
+    weft.send_event("a.b", json!({ "n": 1 })).await;
+    let draft = json!({ "event": "*", "connection": connection, "metadata": { "action": "send_webhook" } });
+    let why = "cannot be used as it is: its mapping is not usable";
+    let preview = format!("/workspaces/{}/rules/preview", weft.workspace);
+    weft.post(&preview, draft).await.refused(422, why, "a preview");
+    weft.get(&format!("/connections/{connection}/actions")).await.refused(422, why, "its actions");
+    weft.stop().await;
 }

@@ -224,7 +224,15 @@ impl Engine {
         if let Some(reason) = connection.inactive {
             return Err(EngineError::Inactive(reason));
         }
-        self.0.preparer.prepare(connection).await.map_err(EngineError::Internal)
+        self.ready(connection).await
+    }
+
+    /// A connection, ready to be spoken to, or to be asked what it would send.
+    pub(super) async fn ready(&self, connection: &Connection) -> Result<Arc<dyn Prepared>, EngineError> {
+        // What is amiss is something about its settings, its mapping or its tokens.
+        let ready = self.0.preparer.prepare(connection).await;
+        ready
+            .map_err(|err| EngineError::ProbeFailed(format!("the connection cannot be used as it is: {err}")))
     }
 }
 

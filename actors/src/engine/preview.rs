@@ -140,7 +140,7 @@ impl Engine {
         rule.kind.clone_from(&connection.kind);
         check_rule(rule)?;
         self.check_inputs(rule).await?;
-        self.0.preparer.prepare(&connection).await.map_err(EngineError::Internal)
+        self.ready(&connection).await
     }
 
     async fn planned(

@@ -52,7 +52,8 @@ pub fn tags() -> Vec<Tag> {
             .about("Over the last events of its name, or of any where it has a pattern; sends and stores nothing. With `connection` and `metadata` it shows what would be sent for what matches, to who may read connections. Not for sessions about one resource.")
             .asks(Payload, Events)
             .takes::<trial::DraftForm>()
-            .answers::<trial::PreviewJson>(200, "What it would have made of them."),
+            .answers::<trial::PreviewJson>(200, "What it would have made of them.")
+            .errors([422]),
         tested(Op::post("/api/v1/workspaces/{workspace}/rules/{rule}/test", "testRule", "Send a test event by one rule")),
         tested(Op::post("/api/v1/workspaces/{workspace}/events/test", "testEvent", "Send a test event by all rules of its name")),
     ];

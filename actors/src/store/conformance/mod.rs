@@ -7,6 +7,7 @@
 //! `PROPTEST_CASES` asks for more cases than a build has time for.
 
 pub mod answers;
+pub mod configured;
 pub mod look;
 pub mod model;
 pub mod people;
