@@ -214,6 +214,21 @@ const KEYS: &[&str] = &["access_key", "name", "permissions", "workspaces", "last
 
 /// What is shown of the records of lists inside an answer, by the list's name.
 pub const INSIDE: &[(&str, &[&str])] = &[
+    (
+        "examples.matched",
+        &[
+            "event_id",
+            "event",
+            "created_at",
+            "sends.outcome_code",
+            "sends.message",
+            "sends.complete",
+            "sends.request.method",
+            "sends.request.url",
+            "sends.fields",
+            "sends.request.body",
+        ],
+    ),
     ("rule_events", &["rule", "connection", "status", "attempt_count", "last_error", "next_attempt_at"]),
     ("unmatched_rules", &["rule", "connection", "reason"]),
     ("fields", &["key", "label", "type", "description"]),

@@ -158,6 +158,31 @@ mod tests {
     }
 
     #[test]
+    fn a_preview_shows_what_is_sent() {
+        let request =
+            json!({ "method": "POST", "url": "https://a.example/", "headers": {}, "body": { "n": 1 } });
+        let sends = json!({ "fields": null, "warnings": [], "request": request, "complete": true });
+        let example = |sends| json!({ "event_id": "1", "event": "a.b", "sends": sends });
+        let fails = json!({ "outcome_code": "mapping_error", "message": "email is missing" });
+        let preview = json!({ "matched": 2, "examples": { "matched": [example(sends), example(fails)] } });
+        let text = shown(&preview, &[]);
+        let table: Vec<_> = text.lines().skip_while(|line| !line.starts_with("event_id")).collect();
+        let cells = |line: &str| {
+            line.split("  ")
+                .map(str::trim)
+                .filter(|cell| !cell.is_empty())
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            cells(table[1]),
+            ["1", "a.b", "-", "-", "true", "POST", "https://a.example/", r#"{"n":1}"#],
+            "{text}"
+        );
+        assert_eq!(cells(table[2])[..4], ["1", "a.b", "mapping_error", "email is missing"], "{text}");
+    }
+
+    #[test]
     fn no_tenant_moves_the_cursor() {
         let list = json!({ "records": [{ "name": "a\u{1b}[2Jb\nc\u{9b}\u{202e}" }] });
         let text = shown(&list, &[]);
