@@ -104,9 +104,10 @@ impl AuthFailures {
     }
 }
 
-/// Accounts that are counted apart, and places where their owners are known to be. Beyond it newcomers share
-/// one count, and the oldest places are forgotten.
-const ACCOUNTS_MAX: usize = 100_000;
+/// Counts that accounts are spread over: few share one, and nobody can choose with whom.
+const COUNTS: u64 = 1 << 17;
+/// Places where owners are known to be. Beyond it the oldest are forgotten.
+const HOMES_MAX: usize = 100_000;
 
 /// How often each account is tried from where nobody has signed in to it.
 ///
@@ -148,11 +149,7 @@ impl<C: Clock + Clone> AccountTries<C> {
         if self.homes.lock().known.contains(&(account, network(source))) {
             return Ok(());
         }
-        if self.strangers.len() >= ACCOUNTS_MAX {
-            self.strangers.retain_recent();
-        }
-        let counted = if self.strangers.len() >= ACCOUNTS_MAX { 0 } else { account };
-        let tried = self.strangers.check_key(&counted);
+        let tried = self.strangers.check_key(&(account % COUNTS));
         tried.map_err(|not_until| whole_seconds(not_until.wait_time_from(self.clock.now())))
     }
 
@@ -163,7 +160,7 @@ impl<C: Clock + Clone> AccountTries<C> {
         if homes.known.insert(home) {
             homes.order.push_back(home);
         }
-        if homes.order.len() > ACCOUNTS_MAX
+        if homes.order.len() > HOMES_MAX
             && let Some(oldest) = homes.order.pop_front()
         {
             homes.known.remove(&oldest);
@@ -245,14 +242,15 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let tries = AccountTries::by(clock.clone(), 60, 1);
         let from = IpAddr::from([192, 0, 2, 1]);
-        for n in 0..=ACCOUNTS_MAX {
-            tries.signed_in(&format!("{n}"), from);
+        for n in 0..=HOMES_MAX {
+            tries.signed_in(&n.to_string(), from);
+        }
+        assert_eq!(tries.homes.lock().known.len(), HOMES_MAX);
+        assert_eq!(tries.count(&HOMES_MAX.to_string(), from), Ok(()), "the newest is known");
+        for n in 0..2 * COUNTS {
             let _ = tries.count(&format!("stranger {n}"), from);
         }
-        assert_eq!(tries.homes.lock().known.len(), ACCOUNTS_MAX);
-        assert!(tries.strangers.len() <= ACCOUNTS_MAX + 1, "newcomers share one count");
-        assert!(tries.count("one more", from).is_err());
-        assert_eq!(tries.count(&ACCOUNTS_MAX.to_string(), from), Ok(()), "the newest is known");
+        assert!(tries.strangers.len() as u64 <= COUNTS, "accounts share counts, however many there are");
         clock.advance(Duration::from_secs(3_600));
         tries.tidy();
         assert_eq!(tries.strangers.len(), 0, "who was left alone is forgotten");

@@ -4,7 +4,11 @@ use crate::{
     support::{Answer, Weft, assert_members, send, text},
     users::{PASSWORD, User},
 };
-use actors::{clock::Clock, domain::timestamp::Timestamp};
+use actors::{
+    clock::Clock,
+    domain::{secret::Secret, timestamp::Timestamp},
+    engine::MachineKeyClear,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -52,6 +56,14 @@ async fn a_link_gives_another_password_once_and_ends_what_was() {
     weft.delete(&path).await.refused(404, "reset not found", "there is none");
     reset(&weft, &token, ANOTHER).await.refused(401, OVER, "taken back");
 
+    // Of two who use it at once one does.
+    let token = link(&weft, &user).await;
+    let (one, other) =
+        tokio::join!(reset(&weft, &token, "one password more"), reset(&weft, &token, "or another one"));
+    let mut statuses = [one.status, other.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 401], "at once");
+
     let token = link(&weft, &user).await;
     let weft = weft.restart().await;
     reset(&weft, &token, ANOTHER).await.answered(200, "after a restart");
@@ -83,6 +95,18 @@ async fn links_are_for_those_below_and_for_those_who_may_come_in() {
     }
     let (stranger, _, _) = weft.stranger().await;
     let path = format!("/users/{}/reset", member.id);
+    let limited = json!({ "name": "limited", "permissions": ["keys", "read", "write"] });
+    let limited = weft.post("/keys", limited).await.answered(201, "a key")["key"].clone();
+    let limited = MachineKeyClear {
+        access_key: text(&limited["access_key"]),
+        secret: Secret::new(text(&limited["secret_key"])),
+        ..weft.machine.clone()
+    };
+    for (user, status) in [(&owner, 403), (&member, 201)] {
+        let path = format!("/users/{}/reset", user.id);
+        let answer = weft.ask_as(&weft.token_of(&limited), Method::POST, &path, None).await;
+        assert_eq!(answer.status, status, "by a key that may do less than an owner: {}", answer.text);
+    }
     weft.ask_as(&weft.token_of(&stranger), Method::POST, &path, None).await.refused(
         404,
         "user not found",

@@ -10,7 +10,7 @@ use super::{
     live::{Item, ItemOption},
     service::{Account, Answer, Api, Entry, Over, Service, Stop, Verdict, Work, tail_of, text_at, text_of},
     setup::Setup,
-    spec::{ActionSpec, Auth, ClientAuth, Consent, Field, Input, InputKind, Spec},
+    spec::{ActionSpec, Auth, ClientAuth, Consent, Field, Input, Spec},
     template,
 };
 use crate::domain::{
@@ -27,13 +27,7 @@ pub struct HubSpot;
 const API: &str = "https://api.hubapi.com";
 
 const LIST: Input = Input::pick("lists", "List");
-const PROPERTY: Input = Input {
-    key: "properties",
-    field: "id",
-    label: "Property",
-    required: true,
-    kind: InputKind::PickOption { field: "value" },
-};
+const PROPERTY: Input = Input::pick_option("properties", "Property");
 
 const DEAL: &[Input] = &[
     Input::line("title", "Name of the deal", true, Some("{{first_name}} {{last_name}}")),

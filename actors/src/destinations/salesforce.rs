@@ -10,7 +10,7 @@ use super::{
     live::{Item, ItemOption},
     service::{Account, Answer, Api, Entry, Over, Service, Stop, Verdict, Work, text_at, text_of, value_of},
     setup::Setup,
-    spec::{ActionSpec, Auth, ClientAuth, Consent, Field, FieldKind, Input, InputKind, Spec},
+    spec::{ActionSpec, Auth, ClientAuth, Consent, Field, FieldKind, Input, Spec},
 };
 use crate::domain::{
     catalog::{CatalogField, CatalogFieldKind, Constraints, Format},
@@ -28,13 +28,7 @@ const DATA: &str = "/services/data/v60.0";
 
 const CAMPAIGN: Input = Input::pick("campaigns", "Campaign");
 const STATUS: Input = Input::line("status", "Status of the member", false, Some("Sent"));
-const PROPERTY: Input = Input {
-    key: "properties",
-    field: "id",
-    label: "Field",
-    required: true,
-    kind: InputKind::PickOption { field: "value" },
-};
+const PROPERTY: Input = Input::pick_option("properties", "Field");
 const EXTERNAL: Input = Input::line("id", "External id field", true, Some("External_Id__c"));
 
 const TWICE: &str = "It is found again by its e-mail address; nothing is doubled.";

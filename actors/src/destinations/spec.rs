@@ -173,6 +173,11 @@ impl Input {
         Self { key, field: "id", label, required: true, kind: InputKind::Pick }
     }
 
+    /// One live item that a rule needs, kept in `id`, and one of its options, kept in `value`.
+    pub const fn pick_option(key: &'static str, label: &'static str) -> Self {
+        Self { kind: InputKind::PickOption { field: "value" }, ..Self::pick(key, label) }
+    }
+
     /// Text on one line.
     pub const fn line(
         key: &'static str,

@@ -293,8 +293,12 @@ impl Engine {
                 set_password(user, &after);
             }
         };
-        let user = self.by_user(&user).change_user(organization, id, set).await?;
-        if user.password == after { Ok(()) } else { Err(EngineError::NotProven) }
+        match self.by_user(&user).change_user(organization, id, set).await {
+            Ok(user) if user.password == after => Ok(()),
+            // Somebody was quicker, or the user was deleted.
+            Ok(_) | Err(EngineError::Refused(Refusal::NotFound(_))) => Err(EngineError::NotProven),
+            Err(err) => Err(err),
+        }
     }
 
     /// The user that a token is for, if the token is good.

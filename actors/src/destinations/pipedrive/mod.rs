@@ -15,7 +15,7 @@ use super::{
     live::{Item, ItemOption},
     service::{Account, Answer, Api, Entry, Over, Service, Stop, Verdict, Work, tail_of, text_at},
     setup::Setup,
-    spec::{ActionSpec, Auth, ClientAuth, Consent, Field, FieldKind, Input, InputKind, Spec},
+    spec::{ActionSpec, Auth, ClientAuth, Consent, Field, FieldKind, Input, Spec},
 };
 use crate::domain::{
     catalog::{CatalogField, CatalogFieldKind, Constraints, Format},
@@ -31,13 +31,7 @@ pub struct Pipedrive;
 const API: &str = "https://api.pipedrive.com";
 
 const LABEL: Input = Input::pick("labels", "Label");
-const PROPERTY: Input = Input {
-    key: "properties",
-    field: "id",
-    label: "Field",
-    required: true,
-    kind: InputKind::PickOption { field: "value" },
-};
+const PROPERTY: Input = Input::pick_option("properties", "Field");
 const TWICE: &str = "The person is found again by its e-mail address. One who was made while an answer got lost, and is not found yet, may be there twice.";
 
 #[rustfmt::skip] // one setting, one action a line
