@@ -54,7 +54,7 @@ pub fn activecampaign() -> Story<activecampaign::Tables> {
             act("remove_tag", "20", |tables| tables.tagged.is_empty()),
         ],
         lacking: nobody(),
-        slower: (Fault::status(429, "{}").with("retry-after", "30"), 30),
+        slower: || (Fault::status(429, "{}").with("retry-after", "30"), 30),
         locked: said(403, &json!({ "message": "You do not have permission to access this resource" })),
     }
 }
@@ -64,8 +64,9 @@ pub fn aweber() -> Story<aweber::Tables> {
     fn ada(tables: &Tables) -> Option<&aweber::Subscriber> {
         tables.subscribers.get(&("1".to_owned(), "ada@example.com".to_owned()))
     }
-    let error =
-        |kind: &str, message: &str| json!({ "error": { "status": 403, "type": kind, "message": message } });
+    fn error(kind: &str, message: &str) -> Value {
+        json!({ "error": { "status": 403, "type": kind, "message": message } })
+    }
     let both = |action: &str| json!({ "action": action, "id": "1", "tag": "vip" });
     Story {
         kind: "aweber",
@@ -88,7 +89,7 @@ pub fn aweber() -> Story<aweber::Tables> {
             }),
         ],
         lacking: nobody(),
-        slower: (said(403, &error("ForbiddenError", "Rate Limit Error")), 60),
+        slower: || (said(403, &error("ForbiddenError", "Rate Limit Error")), 60),
         locked: said(403, &error("ForbiddenError", "Account Temporarily Suspended")),
     }
 }
@@ -120,7 +121,7 @@ pub fn customer_io() -> Story<customer_io::Tables> {
             act("group", "acme", |tables| tables.messages.values().any(|group| group["groupId"] == "acme")),
         ],
         lacking: (json!({ "first_name": "Ada" }), "userId"),
-        slower: (said(429, &json!({ "meta": { "error": "slow down" } })).with("retry-after", "30"), 30),
+        slower: || (said(429, &json!({ "meta": { "error": "slow down" } })).with("retry-after", "30"), 30),
         locked: said(401, &json!({ "errors": [{ "detail": "Invalid write key", "status": "401" }] })),
     }
 }
@@ -145,13 +146,15 @@ pub fn discord() -> Story<discord::Tables> {
             },
         )],
         lacking: (json!({ "source": "x".repeat(5_000) }), "characters"),
-        slower: (
-            said(
-                429,
-                &json!({ "message": "You are being rate limited.", "retry_after": 64.57, "global": false }),
-            ),
-            65,
-        ),
+        slower: || {
+            (
+                said(
+                    429,
+                    &json!({ "message": "You are being rate limited.", "retry_after": 64.57, "global": false }),
+                ),
+                65,
+            )
+        },
         locked: said(401, &json!({ "message": "401: Unauthorized", "code": 0 })),
     }
 }
@@ -161,9 +164,9 @@ pub fn hubspot() -> Story<hubspot::Tables> {
     fn ada(tables: &Tables) -> Option<&Value> {
         tables.contacts.get("ada@example.com").map(|(_, properties)| properties)
     }
-    let error = |status: u16, category: &str, message: &str| {
+    fn error(status: u16, category: &str, message: &str) -> Fault {
         said(status, &json!({ "status": "error", "category": category, "message": message }))
-    };
+    }
     Story {
         kind: "hubspot",
         routes: hubspot::routes,
@@ -193,11 +196,13 @@ pub fn hubspot() -> Story<hubspot::Tables> {
             ),
         ],
         lacking: nobody(),
-        slower: (
-            error(429, "RATE_LIMITS", "You have reached your ten_secondly_rolling limit.")
-                .with("x-hubspot-ratelimit-interval-milliseconds", "10000"),
-            10,
-        ),
+        slower: || {
+            (
+                error(429, "RATE_LIMITS", "You have reached your ten_secondly_rolling limit.")
+                    .with("x-hubspot-ratelimit-interval-milliseconds", "10000"),
+                10,
+            )
+        },
         locked: error(403, "MISSING_SCOPES", "This app hasn't been granted all required scopes"),
     }
 }
@@ -240,11 +245,16 @@ pub fn intercom() -> Story<intercom::Tables> {
             ),
         ],
         lacking: nobody(),
-        slower: (
-            said(429, &intercom::error("rate_limit_exceeded", "Exceeded rate limit of 1666 in 10_seconds"))
+        slower: || {
+            (
+                said(
+                    429,
+                    &intercom::error("rate_limit_exceeded", "Exceeded rate limit of 1666 in 10_seconds"),
+                )
                 .with("x-ratelimit-reset", in_seconds(60)),
-            60,
-        ),
+                60,
+            )
+        },
         locked: said(401, &intercom::error("token_revoked", "Token revoked")),
     }
 }
@@ -281,11 +291,13 @@ pub fn mailchimp() -> Story<mailchimp::Tables> {
             }),
         ],
         lacking: nobody(),
-        slower: (
-            said(429, &json!({ "title": "Too Many Requests", "status": 429, "detail": "Slow down." }))
-                .with("retry-after", "30"),
-            30,
-        ),
+        slower: || {
+            (
+                said(429, &json!({ "title": "Too Many Requests", "status": 429, "detail": "Slow down." }))
+                    .with("retry-after", "30"),
+                30,
+            )
+        },
         locked: said(
             403,
             &json!({ "title": "User Disabled", "status": 403, "detail": "This account has been deactivated." }),
@@ -317,7 +329,7 @@ pub fn mailerlite() -> Story<mailerlite::Tables> {
             with(json!({ "action": "unsubscribe" }), |tables| is(tables, "unsubscribed", 0)),
         ],
         lacking: nobody(),
-        slower: (said(429, &json!({ "message": "Too Many Attempts." })).with("retry-after", "37"), 37),
+        slower: || (said(429, &json!({ "message": "Too Many Attempts." })).with("retry-after", "37"), 37),
         locked: said(401, &json!({ "message": "Unauthenticated." })),
     }
 }
@@ -327,7 +339,9 @@ pub fn pipedrive() -> Story<pipedrive::Tables> {
     fn ada(tables: &Tables) -> Option<&Value> {
         tables.persons.values().find(|person| person["emails"][0]["value"] == "ada@example.com")
     }
-    let error = |status: u16, message: &str| said(status, &json!({ "success": false, "error": message }));
+    fn error(status: u16, message: &str) -> Fault {
+        said(status, &json!({ "success": false, "error": message }))
+    }
     Story {
         kind: "pipedrive",
         routes: pipedrive::routes,
@@ -356,7 +370,7 @@ pub fn pipedrive() -> Story<pipedrive::Tables> {
             }),
         ],
         lacking: nobody(),
-        slower: (error(429, "request over limit").with("retry-after", "30"), 30),
+        slower: || (error(429, "request over limit").with("retry-after", "30"), 30),
         locked: error(403, "Scope and URL mismatch"),
     }
 }
@@ -369,9 +383,9 @@ pub fn resend() -> Story<resend::Tables> {
             .get("ada@example.com")
             .is_some_and(|ada| ada["first_name"] == "Ada" && ada["properties"] == json!({ "tier": "pro" }))
     };
-    let error = |status: u16, name: &str, message: &str| {
+    fn error(status: u16, name: &str, message: &str) -> Fault {
         said(status, &json!({ "statusCode": status, "name": name, "message": message }))
-    };
+    }
     Story {
         kind: "resend",
         routes: resend::routes,
@@ -398,7 +412,7 @@ pub fn resend() -> Story<resend::Tables> {
             ),
         ],
         lacking: nobody(),
-        slower: (error(429, "rate_limit_exceeded", "Too many requests.").with("retry-after", "30"), 30),
+        slower: || (error(429, "rate_limit_exceeded", "Too many requests.").with("retry-after", "30"), 30),
         locked: error(403, "invalid_api_key", "API key is invalid"),
     }
 }
@@ -409,9 +423,9 @@ pub fn salesforce() -> Story<salesforce::Tables> {
         let found = tables.of(kind);
         found.first().filter(|_| found.len() == 1).copied()
     }
-    let error = |status: u16, code: &str, message: &str| {
+    fn error(status: u16, code: &str, message: &str) -> Fault {
         said(status, &json!([{ "message": message, "errorCode": code, "fields": [] }]))
-    };
+    }
     Story {
         kind: "salesforce",
         routes: salesforce::routes,
@@ -448,7 +462,7 @@ pub fn salesforce() -> Story<salesforce::Tables> {
             }),
         ],
         lacking: (json!({ "first_name": "Ada" }), "Email"),
-        slower: (error(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."), 900),
+        slower: || (error(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."), 900),
         locked: error(403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this organization."),
     }
 }
@@ -460,7 +474,9 @@ pub fn sendgrid() -> Story<sendgrid::Tables> {
             ada["first_name"] == "Ada" && ada["custom_fields"] == json!({ "e1_T": "signup" })
         })
     };
-    let error = |message: &str| json!({ "errors": [{ "field": null, "message": message, "help": null }] });
+    fn error(message: &str) -> Value {
+        json!({ "errors": [{ "field": null, "message": message, "help": null }] })
+    }
     Story {
         kind: "sendgrid",
         routes: sendgrid::routes,
@@ -486,7 +502,7 @@ pub fn sendgrid() -> Story<sendgrid::Tables> {
             ),
         ],
         lacking: nobody(),
-        slower: (said(429, &error("too many requests")).with("x-ratelimit-reset", in_seconds(60)), 60),
+        slower: || (said(429, &error("too many requests")).with("x-ratelimit-reset", in_seconds(60)), 60),
         locked: said(401, &error("authorization required")),
     }
 }
@@ -514,7 +530,7 @@ pub fn slack() -> Story<slack::Tables> {
             ),
         ],
         lacking: nobody(),
-        slower: (said(429, &json!({ "ok": false, "error": "ratelimited" })).with("retry-after", "30"), 30),
+        slower: || (said(429, &json!({ "ok": false, "error": "ratelimited" })).with("retry-after", "30"), 30),
         locked: said(200, &json!({ "ok": false, "error": "token_revoked" })),
     }
 }
@@ -534,18 +550,26 @@ pub fn zoom() -> Story<zoom::Tables> {
         settings: |_| json!({ "access_token": zoom::TOKEN }),
         secret: zoom::TOKEN,
         mapping: &[("email", "email"), ("first_name", "first_name"), ("last_name", "last_name")],
-        picks: &[("add_meeting_registrant", "meetings", zoom::MEETING), ("add_webinar_registrant", "webinars", zoom::WEBINAR)],
+        picks: &[
+            ("add_meeting_registrant", "meetings", zoom::MEETING),
+            ("add_webinar_registrant", "webinars", zoom::WEBINAR),
+        ],
         actions: vec![
             act("add_meeting_registrant", zoom::MEETING, |tables| is_registered(tables, zoom::MEETING)),
             act("add_webinar_registrant", zoom::WEBINAR, |tables| is_registered(tables, zoom::WEBINAR)),
             act("cancel_meeting_registrant", zoom::MEETING, |tables| !is_registered(tables, zoom::MEETING)),
         ],
         lacking: nobody(),
-        slower: (
+        slower: || {
+            (
             said(429, &json!({ "code": 429, "message": "You have reached the maximum daily rate limit for this API." }))
                 .with("retry-after", "30"),
             30,
+        )
+        },
+        locked: said(
+            400,
+            &json!({ "code": 4711, "message": "Invalid access token, does not contain scopes:[meeting:write:registrant]." }),
         ),
-        locked: said(400, &json!({ "code": 4711, "message": "Invalid access token, does not contain scopes:[meeting:write:registrant]." })),
     }
 }
