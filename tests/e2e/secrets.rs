@@ -52,6 +52,61 @@ pub fn assert_silent(told: &str, secrets: &[String], why: &str) {
     }
 }
 
+/// Who may change an address need not know the secrets that would go there.
+#[tokio::test]
+async fn a_stored_secret_goes_to_no_other_host() {
+    let (ours, theirs) = (Receiver::start(Reply::ok).await, Receiver::start(Reply::ok).await);
+    let weft = Weft::start().await;
+    let connection = weft.webhook_with(&ours.url("/"), settings(&ours.url("/"), "bearer"), json!({})).await;
+    let path = format!("/connections/{connection}");
+    weft.rule("a.b", &connection).await;
+    let mut shown = weft.get(&path).await.answered(200, "as it is")["metadata"].clone();
+    let put = async |metadata: &Value| weft.put(&path, json!({ "name": "Ours", "metadata": metadata })).await;
+
+    shown["url"] = json!(theirs.url("/"));
+    shown["skip_test"] = json!(false);
+    let refused = put(&shown).await;
+    let named: Vec<String> = refused.body["error"]["data"]
+        .as_array()
+        .expect("faults")
+        .iter()
+        .map(|fault| text(&fault["param"]))
+        .collect();
+    let sent = ["password", "bearer_token", "auth_header_value", "headers"];
+    assert_eq!(
+        named,
+        sent.map(|key| format!("metadata.{key}")),
+        "signing secrets are never sent: {}",
+        refused.text
+    );
+    let says = format!(
+        "must be sent again, because url leads to another host now: the stored one is for {}",
+        ours.url("")
+    );
+    refused.refused(400, says.trim_end_matches('/'), "to another host");
+
+    let event = weft.send_event("a.b", json!({ "n": 1 })).await;
+    weft.event_as(&event, "completed").await;
+    assert_eq!(theirs.so_far().len(), 0, "nobody else is asked, not even for a try");
+    let came = ours.received(1).await.remove(0);
+    assert_eq!(came.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
+
+    shown["url"] = json!(ours.url("/another/path?of=ours"));
+    put(&shown).await.answered(200, "elsewhere at the same host");
+    shown["url"] = json!(theirs.url("/"));
+    for key in ["password", "auth_header_value", "headers"] {
+        shown.as_object_mut().expect("settings").remove(key);
+    }
+    shown["bearer_token"] = json!("another-token-for-them");
+    put(&shown).await.answered(200, "with a secret that is known");
+    let event = weft.send_event("a.b", json!({ "n": 1 })).await;
+    weft.event_as(&event, "completed").await;
+    let came = theirs.received(2).await.remove(1);
+    assert_eq!(came.header("authorization"), Some("Bearer another-token-for-them"));
+    assert!(came.header("x-meshes-signature").is_some(), "it is signed as before");
+    weft.stop().await;
+}
+
 /// What is refused is not told back either.
 #[tokio::test]
 async fn a_refused_secret_is_not_echoed() {

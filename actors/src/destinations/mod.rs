@@ -15,6 +15,7 @@ pub mod limits;
 pub mod live;
 pub mod mailchimp;
 pub mod mailerlite;
+pub mod masks;
 pub mod memory;
 pub mod outgoing;
 pub mod pipedrive;
@@ -41,6 +42,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use live::Item;
+use masks::{mask_fields, unmask_fields};
 use outgoing::Outgoing;
 use planned::Planned;
 use serde_json::{Map, Value};
@@ -67,9 +69,6 @@ pub static ALL: &[&dyn Destination] = &[
     &webhook::Webhook,
     &zoom::Zoom,
 ];
-
-/// What a secret is shown as. Sent back, it stands for the stored one.
-pub const MASK: &str = "••••••••";
 
 /// More of them, which no catalogue shows: of tests that ask what is true of any.
 static MORE: OnceLock<&[&dyn Destination]> = OnceLock::new();
@@ -112,7 +111,7 @@ pub trait Destination: Send + Sync {
         mask_fields(self.spec(), settings)
     }
 
-    /// What was sent, with the stored secrets wherever [`MASK`] stands for them.
+    /// What was sent, with the stored secrets wherever [`MASK`](masks::MASK) stands for them.
     fn merge(&self, sent: &Map<String, Value>, stored: &Map<String, Value>) -> Map<String, Value> {
         unmask_fields(self.spec(), sent, stored)
     }
@@ -196,32 +195,6 @@ pub trait Prepared: Send + Sync {
     fn in_flight(&self) -> Option<u32> {
         None
     }
-}
-
-fn mask_fields(spec: &Spec, settings: &Map<String, Value>) -> Map<String, Value> {
-    let mut shown = settings.clone();
-    for field in spec.secret_fields() {
-        if let Some(value) = shown.get_mut(field.key)
-            && value.as_str() != Some("")
-            && !value.is_null()
-        {
-            *value = Value::from(MASK);
-        }
-    }
-    shown
-}
-
-fn unmask_fields(spec: &Spec, sent: &Map<String, Value>, stored: &Map<String, Value>) -> Map<String, Value> {
-    let mut merged = sent.clone();
-    for field in spec.secret_fields() {
-        if let Some(value) = merged.get_mut(field.key)
-            && value.as_str() == Some(MASK)
-            && let Some(kept) = stored.get(field.key)
-        {
-            *value = kept.clone();
-        }
-    }
-    merged
 }
 
 #[cfg(test)]

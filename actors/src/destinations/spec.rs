@@ -74,6 +74,8 @@ pub struct Field {
     pub kind: FieldKind,
     /// Never shown again once it is saved.
     pub secret: bool,
+    /// Goes to nobody: it signs what does.
+    pub signs: bool,
     pub required: bool,
     pub default: Option<&'static str>,
     /// One sentence of help.
@@ -85,8 +87,8 @@ pub struct Field {
 impl Field {
     /// An optional text, to be changed with `..`.
     pub const fn text(key: &'static str, label: &'static str) -> Self {
-        let (kind, secret, required) = (FieldKind::Text, false, false);
-        Self { key, label, kind, secret, required, default: None, help: None, depends_on: None }
+        let (kind, secret, signs, required) = (FieldKind::Text, false, false, false);
+        Self { key, label, kind, secret, signs, required, default: None, help: None, depends_on: None }
     }
 
     /// An optional secret.

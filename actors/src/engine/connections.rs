@@ -2,7 +2,7 @@
 
 use super::{Engine, EngineError, destination, invalid, seen_through::SeenThrough};
 use crate::{
-    destinations::{Destination, SettingsError, setup::Tokens, spec::FieldKind},
+    destinations::{Destination, SettingsError, masks, setup::Tokens, spec::FieldKind},
     domain::{
         connection::{Connection, InactiveReason, Policy},
         field::FieldError,
@@ -179,6 +179,10 @@ impl Engine {
                         None => drop(merged.remove(key)),
                     }
                 }
+            }
+            let strayed = masks::strayed(destination.spec(), &sent, &settings, &merged);
+            if !strayed.is_empty() {
+                return Err(invalid("metadata", strayed));
             }
             let tokens = granted.map(|(_, tokens)| tokens);
             settings = self.check_settings(destination, &merged, tokens).await?;

@@ -10,12 +10,12 @@ mod settings;
 mod signing;
 
 use super::{
-    Destination, FieldError, MASK, Prepared, SettingsError, answer, mask_fields,
+    Destination, FieldError, Prepared, SettingsError, answer,
+    masks::{MASK, mask_fields, unmask_fields},
     outgoing::Outgoing,
     planned::{Planned, PlannedRequest},
     setup::Setup,
     spec::{ActionSpec, Auth, Choice, Field, FieldKind, Spec},
-    unmask_fields,
 };
 use crate::{
     domain::{
@@ -87,9 +87,9 @@ static SPEC: Spec = Spec {
         Field { help: Some("How receivers can tell that a request is ours."), ..Field::select("signing", "Signature", &SIGNINGS) },
         Field { kind: FieldKind::Toggle, default: Some("false"), help: Some("The same as the signature `hmac`."), ..Field::text("hmac_enabled", "Sign with HMAC") },
         Field { depends_on: Some(("signing", &["hmac"])), ..Field::select("hmac_algorithm", "Algorithm", &ALGORITHMS) },
-        Field { required: true, depends_on: Some(("signing", &["hmac"])), ..Field::secret("hmac_secret", "Signing secret") },
+        Field { signs: true, required: true, depends_on: Some(("signing", &["hmac"])), ..Field::secret("hmac_secret", "Signing secret") },
         Field { default: Some(settings::SIGNATURE_HEADER), depends_on: Some(("signing", &["hmac"])), ..Field::text("hmac_header", "Signature header") },
-        Field { kind: FieldKind::Secrets, secret: true, required: true, depends_on: Some(("signing", &["standard"])), help: Some("whsec_ and base64; several while they are rotated, the newest first."), ..Field::text("standard_secrets", "Signing secrets") },
+        Field { kind: FieldKind::Secrets, secret: true, signs: true, required: true, depends_on: Some(("signing", &["standard"])), help: Some("whsec_ and base64; several while they are rotated, the newest first."), ..Field::text("standard_secrets", "Signing secrets") },
         Field { kind: FieldKind::Headers, help: Some("Sent with every request; up to five."), ..Field::text("headers", "Headers") },
         Field { kind: FieldKind::Toggle, default: Some("false"), ..Field::text("skip_test", "Skip the URL test") },
     ],
