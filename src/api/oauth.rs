@@ -24,6 +24,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -42,6 +43,8 @@ pub(super) struct Form {
     kind: Option<String>,
     #[schemars(length(min = 1, max = 128), regex(pattern = form::CONNECTION_NAME_PATTERN))]
     name: Option<String>,
+    /// What the consent goes by, where the service has such a setting: of `salesforce`, its `login_url`.
+    metadata: Option<Map<String, Value>>,
     /// One that is there, to be connected again.
     #[schemars(with = "Option<uuid::Uuid>")]
     connection: Option<String>,
@@ -83,7 +86,8 @@ pub(super) async fn begin(
         Who::Session(session) => Starter::Session(session.id),
         Who::User(user) => Starter::User(user.id),
     };
-    let new = NewConsent { of, by, created_by: caller.name() };
+    let settings = form.metadata.unwrap_or_default();
+    let new = NewConsent { of, settings, by, created_by: caller.name() };
     let (ticket, expires_at) = caller.engine(&app).begin_consent(scope, new).await?;
     let url = format!("{}/oauth/start?ticket={}", public_url(&app), ticket.expose());
     Ok(respond(StatusCode::CREATED, &Ticket { url, expires_at }))

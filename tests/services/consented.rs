@@ -32,6 +32,8 @@ pub struct Consent<T> {
     pub traits: Traits,
     /// What its token answers tell beside tokens. Given the service's address, for those whose accounts have their own.
     pub tells: fn(&str) -> Value,
+    /// What the consent goes by.
+    pub metadata: Value,
     /// What the connection knows of its account afterwards.
     pub knows: Value,
     /// From here on the service takes this token. None: it takes the operator's, whatever the consent gave.
@@ -86,7 +88,7 @@ async fn pass_on(behind: SocketAddr, parts: Parts, body: Body) -> Response<Body>
 }
 
 async fn connect<T: Default + Send + 'static>(consent: Consent<T>) {
-    let Consent { story, hosts, paths, traits, tells, knows, take, gone } = consent;
+    let Consent { story, hosts, paths, traits, tells, metadata, knows, take, gone } = consent;
     let (kind, refreshes) = (story.kind, traits.refreshes);
     let fake = Fake::start(story.routes).await;
     let vendor = Vendor::with(traits, paths[0], paths[1]).await;
@@ -120,7 +122,7 @@ async fn connect<T: Default + Send + 'static>(consent: Consent<T>) {
         let begun = weft.post("/connections/oauth", body).await.answered(201, kind);
         text(&begun["url"])
     };
-    let new = json!({ "workspace": weft.workspace, "type": kind, "name": "Ours" });
+    let new = json!({ "workspace": weft.workspace, "type": kind, "name": "Ours", "metadata": metadata });
     give(story.secret);
 
     vendor.tables().says_no = Some(("access_denied", "Ada said no"));
@@ -207,6 +209,53 @@ macro_rules! consents {
             }
         )*
     };
+}
+
+/// Nothing of it is at the host where other orgs log in.
+#[tokio::test]
+async fn a_sandbox_is_asked_at_its_own_host() {
+    let metadata = json!({ "login_url": "https://acme--dev.sandbox.my.salesforce.com" });
+    let hosts = &["acme--dev.sandbox.my.salesforce.com"];
+    connect(Consent { hosts, knows: metadata.clone(), metadata, ..vendors::salesforce() }).await;
+}
+
+/// The operator's app shows its secret where the login address says.
+#[tokio::test]
+async fn an_org_logs_in_at_a_host_of_salesforces_and_nowhere_else() {
+    let weft = Weft::with(|config| {
+        let client_secret = Some(Secret::new(CLIENT_SECRET));
+        let app = Registration { client_id: CLIENT_ID.to_owned(), client_secret, bot_token: None };
+        config.oauth.insert("salesforce".to_owned(), app);
+    })
+    .await;
+    let begin = async |login_url: &str| {
+        let metadata = json!({ "login_url": login_url, "instance_url": "https://a.example" });
+        let body = json!({ "workspace": weft.workspace, "type": "salesforce", "name": "Ours", "metadata": metadata });
+        weft.post("/connections/oauth", body).await
+    };
+    for good in
+        ["https://test.salesforce.com", "https://test.salesforce.com/", "https://a-b.my.salesforce.com"]
+    {
+        begin(good).await.answered(201, good);
+    }
+    for bad in [
+        "https://evil.example",
+        "https://evil.example/.my.salesforce.com",
+        "https://evil.example#.my.salesforce.com",
+        "https://evil.example?x=.my.salesforce.com",
+        "https://ada@a.my.salesforce.com",
+        "https://a.my.salesforce.com:444",
+        "https://a.my.salesforce.com/path",
+        "https://a.my.salesforce.com.evil.example",
+        "https://.my.salesforce.com",
+        "https://evil-my.salesforce.com",
+        "http://login.salesforce.com",
+        "login.salesforce.com",
+    ] {
+        let refused = begin(bad).await;
+        refused.refused(400, "metadata.login_url", bad);
+    }
+    weft.stop().await;
 }
 
 consents! {

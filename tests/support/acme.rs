@@ -83,7 +83,7 @@ const ACTIONS: &[ActionSpec] = &[ActionSpec {
 const CONSENT: Consent = Consent {
     authorize: "https://login.acme.example/authorize",
     token: "https://login.acme.example/token",
-    revoke: Some("https://login.acme.example/revoke"),
+    login: None,
     scopes: &["read", "write"],
     separator: ' ',
     client: ClientAuth::Basic,
@@ -105,10 +105,8 @@ const fn spec(kind: &'static str, consent: &'static Consent) -> Spec {
 static ROTATING_SPEC: Spec = spec(ROTATING, &CONSENT);
 static STEADY_SPEC: Spec =
     spec(STEADY, &Consent { separator: ',', client: ClientAuth::Form, pkce: false, params: &[], ..CONSENT });
-static ENDLESS_SPEC: Spec = spec(
-    ENDLESS,
-    &Consent { scopes: &[], client: ClientAuth::Form, pkce: false, params: &[], revoke: None, ..CONSENT },
-);
+static ENDLESS_SPEC: Spec =
+    spec(ENDLESS, &Consent { scopes: &[], client: ClientAuth::Form, pkce: false, params: &[], ..CONSENT });
 
 #[async_trait]
 impl Service for Acme {

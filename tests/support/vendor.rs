@@ -142,7 +142,6 @@ impl Vendor {
         let app = Router::new()
             .route(authorize_path, get(authorize))
             .route(token_path, post(token))
-            .route("/revoke", post(revoke))
             .route("/api/me", get(me))
             .route("/api/moved/me", get(me))
             .route("/api/messages", post(message))
@@ -271,15 +270,6 @@ async fn token(State(tables): Shared, headers: HeaderMap, body: Bytes) -> Respon
         }
         _ => no(&tables, 400, "unsupported_grant_type", "no such grant"),
     }
-}
-
-async fn revoke(State(tables): Shared, body: Bytes) -> Response {
-    let mut tables = tables.lock().expect("no test panicked");
-    let fields = pairs(std::str::from_utf8(&body).expect("a form"));
-    if tables.access.contains(&fields["token"]) || tables.refresh.contains(&fields["token"]) {
-        tables.forget_all();
-    }
-    answer(200, json!({ "status": "success" }))
 }
 
 /// The token, if it is good.

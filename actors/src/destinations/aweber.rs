@@ -56,7 +56,7 @@ static SPEC: Spec = Spec {
     consent: Some(&Consent {
         authorize: "https://auth.aweber.com/oauth2/authorize",
         token: "https://auth.aweber.com/oauth2/token",
-        revoke: Some("https://auth.aweber.com/oauth2/revoke"),
+        login: None,
         scopes: &["account.read", "list.read", "subscriber.read", "subscriber.write", "subscriber.read-extended"],
         separator: ' ',
         client: ClientAuth::Basic,

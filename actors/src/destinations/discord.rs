@@ -66,7 +66,7 @@ static SPEC: Spec = Spec {
     consent: Some(&Consent {
         authorize: "https://discord.com/oauth2/authorize",
         token: "https://discord.com/api/oauth2/token",
-        revoke: Some("https://discord.com/api/oauth2/token/revoke"),
+        login: None,
         scopes: &["bot", "identify"],
         separator: ' ',
         client: ClientAuth::Basic,

@@ -61,7 +61,7 @@ static SPEC: Spec = Spec {
     consent: Some(&Consent {
         authorize: "https://app.hubspot.com/oauth/authorize",
         token: "https://api.hubapi.com/oauth/2026-03/token",
-        revoke: Some("https://api.hubapi.com/oauth/2026-03/token/revoke"),
+        login: None,
         scopes: &["oauth", "crm.objects.contacts.read", "crm.objects.contacts.write", "crm.schemas.contacts.read", "crm.lists.read", "crm.lists.write"],
         separator: ' ',
         client: ClientAuth::Form,

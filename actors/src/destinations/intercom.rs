@@ -72,7 +72,7 @@ static SPEC: Spec = Spec {
     consent: Some(&Consent {
         authorize: "https://app.intercom.com/oauth",
         token: "https://api.intercom.io/auth/eagle/token",
-        revoke: None,
+        login: None,
         scopes: &[],
         separator: ' ',
         client: ClientAuth::Form,

@@ -68,7 +68,7 @@ static SPEC: Spec = Spec {
     consent: Some(&Consent {
         authorize: "https://login.mailchimp.com/oauth2/authorize",
         token: "https://login.mailchimp.com/oauth2/token",
-        revoke: None,
+        login: None,
         scopes: &[],
         separator: ' ',
         client: ClientAuth::Form,

@@ -41,6 +41,7 @@ static SPEC: Spec = Spec {
     fields: &[
         Field { help: Some("Lasts as long as a session. Not needed when the org is connected in a browser."), ..Field::secret("access_token", "Access token") },
         Field { kind: FieldKind::Url, help: Some("Such as https://acme.my.salesforce.com. Filled in by Salesforce after a consent."), ..Field::text("instance_url", "Org address") },
+        Field { kind: FieldKind::Url, help: Some("Where the org is logged in to, if not at https://login.salesforce.com: https://test.salesforce.com for a sandbox, or the org's own domain, such as https://acme.my.salesforce.com."), ..Field::text("login_url", "Login address") },
         Field { help: Some("Filled in by Salesforce."), ..Field::text("org_id", "Org id") },
         Field { help: Some("Filled in by Salesforce."), ..Field::text("user_id", "User id") },
     ],
@@ -55,7 +56,7 @@ static SPEC: Spec = Spec {
     consent: Some(&Consent {
         authorize: "https://login.salesforce.com/services/oauth2/authorize",
         token: "https://login.salesforce.com/services/oauth2/token",
-        revoke: Some("https://login.salesforce.com/services/oauth2/revoke"),
+        login: Some("login_url"),
         scopes: &["api", "refresh_token"],
         separator: ' ',
         client: ClientAuth::Form,
@@ -63,6 +64,22 @@ static SPEC: Spec = Spec {
         params: &[],
     }),
 };
+
+/// Whether this is a host of Salesforce's, and that alone: the operator's app shows its secret there.
+fn is_login(url: &str) -> bool {
+    let Some(host) = url.strip_prefix("https://").map(|rest| rest.strip_suffix('/').unwrap_or(rest)) else {
+        return false;
+    };
+    let is_domain = |domain: &str| {
+        !domain.is_empty()
+            && domain
+                .split('.')
+                .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
+            && domain.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+    };
+    matches!(host, "login.salesforce.com" | "test.salesforce.com")
+        || host.strip_suffix(".my.salesforce.com").is_some_and(is_domain)
+}
 
 const PACE: Pace = Pace::of(10, Duration::from_secs(1), 5);
 /// The calls of a rolling day are used up: some come free all the time.
@@ -78,10 +95,14 @@ impl Service for Salesforce {
 
     fn check_settings(&self, settings: &Map<String, Value>) -> Vec<FieldError> {
         let lacks = settings.contains_key("access_token") && !settings.contains_key("instance_url");
-        lacks
-            .then(|| FieldError::new("instance_url", "is required beside a pasted token"))
-            .into_iter()
-            .collect()
+        let address = lacks.then(|| FieldError::new("instance_url", "is required beside a pasted token"));
+        let login = settings.get("login_url").and_then(Value::as_str).filter(|login| !is_login(login));
+        let login = login.map(|_| {
+            let msg = "must be https://login.salesforce.com, https://test.salesforce.com, or the org's own domain, \
+                       https://….my.salesforce.com, and no more";
+            FieldError::new("login_url", msg)
+        });
+        address.into_iter().chain(login).collect()
     }
 
     fn account(&self, setup: &Setup<'_>) -> Result<Account, SettingsError> {

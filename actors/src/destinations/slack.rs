@@ -57,7 +57,7 @@ static SPEC: Spec = Spec {
     consent: Some(&Consent {
         authorize: "https://slack.com/oauth/v2/authorize",
         token: "https://slack.com/api/oauth.v2.access",
-        revoke: None,
+        login: None,
         scopes: &["chat:write", "chat:write.public", "channels:read", "groups:read", "users:read", "users:read.email"],
         separator: ',',
         client: ClientAuth::Basic,

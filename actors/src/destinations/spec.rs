@@ -23,7 +23,9 @@ pub struct Spec {
 pub struct Consent {
     pub authorize: &'static str,
     pub token: &'static str,
-    pub revoke: Option<&'static str>,
+    /// The setting that names the vendor's host for both, where a customer's account has another than these.
+    /// Its values are checked when they are set: the app's secret goes there.
+    pub login: Option<&'static str>,
     /// Asked for; empty where the vendor has them in the app's own settings.
     pub scopes: &'static [&'static str],
     /// What stands between two scopes.
@@ -33,6 +35,24 @@ pub struct Consent {
     pub pkce: bool,
     /// What else the vendor wants in the address of its consent page.
     pub params: &'static [(&'static str, &'static str)],
+}
+
+impl Consent {
+    /// One of its addresses, for a connection of these settings.
+    pub fn at(&self, url: &str, settings: &Map<String, Value>) -> String {
+        let login = self.login.and_then(|key| settings.get(key)?.as_str()).filter(|text| !text.is_empty());
+        let path = url.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+        match (login, path) {
+            (Some(login), Some(path)) => format!("{}{path}", login.trim_end_matches('/')),
+            _ => url.to_owned(),
+        }
+    }
+
+    /// Of what is known before there is a consent, what it goes by.
+    pub fn settings(&self, of: &Map<String, Value>) -> Map<String, Value> {
+        let login = self.login.and_then(|key| Some((key.to_owned(), of.get(key)?.clone())));
+        login.into_iter().collect()
+    }
 }
 
 /// How the app says who it is when it asks for tokens.

@@ -49,7 +49,7 @@ static SPEC: Spec = Spec {
     consent: Some(&Consent {
         authorize: "https://zoom.us/oauth/authorize",
         token: "https://zoom.us/oauth/token",
-        revoke: Some("https://zoom.us/oauth/revoke"),
+        login: None,
         scopes: &[],
         separator: ' ',
         client: ClientAuth::Basic,

@@ -54,7 +54,7 @@ static SPEC: Spec = Spec {
     consent: Some(&Consent {
         authorize: "https://oauth.pipedrive.com/oauth/authorize",
         token: "https://oauth.pipedrive.com/oauth/token",
-        revoke: Some("https://oauth.pipedrive.com/oauth/revoke"),
+        login: None,
         scopes: &[], // the app's own settings have them
         separator: ',',
         client: ClientAuth::Basic,

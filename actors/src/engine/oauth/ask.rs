@@ -20,7 +20,7 @@ use reqwest::{
     Method, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT as USER_AGENT_NAME},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::time::Duration;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
@@ -62,16 +62,17 @@ impl Refused {
     }
 }
 
-/// Asks for tokens with these fields. `secrets` of them are in no message.
+/// Asks for tokens with these fields, where these settings have it. `secrets` of them are in no message.
 pub(super) async fn ask(
     shared: &Shared,
     spec: &Spec,
     consent: &Consent,
+    settings: &Map<String, Value>,
     app: &App,
     fields: &[(&str, &str)],
     secrets: &[&str],
 ) -> Result<Given, Refused> {
-    let url = Url::parse(&shared.operator.at(consent.token))
+    let url = Url::parse(&shared.operator.at(&consent.at(consent.token, settings)))
         .map_err(|err| Refused::No(format!("{}'s token endpoint is not usable: {err}", spec.name)))?;
     let (headers, body) = form(consent, app, fields);
     let request =

@@ -24,7 +24,8 @@ use crate::{
         workspace::Workspace,
     },
     engine::{
-        Engine, EngineError, FieldError, connections::PROBE_TIMEOUT, destination, seen_through::SeenThrough,
+        Engine, EngineError, FieldError, connections::PROBE_TIMEOUT, destination, invalid,
+        seen_through::SeenThrough,
     },
     store::{Change, Refusal, Scope},
 };
@@ -66,6 +67,8 @@ pub enum Starter {
 #[derive(Clone, Debug)]
 pub struct NewConsent {
     pub of: ConsentFor,
+    /// Settings that are known before: those a consent goes by are kept, the account tells the others.
+    pub settings: Map<String, Value>,
     pub by: Starter,
     pub created_by: String,
 }
@@ -138,22 +141,29 @@ impl Engine {
         scope: Scope,
         new: NewConsent,
     ) -> Result<(Secret, Timestamp), EngineError> {
-        let (workspace_id, spec) = match &new.of {
+        let (workspace_id, destination, consent, mut settings) = match &new.of {
             ConsentFor::New { workspace_id, kind, name } => {
-                let spec = destination(kind)?.spec();
-                consent_of(spec).map_err(|msg| one("type", msg))?;
+                let destination = destination(kind)?;
+                let consent = consent_of(destination.spec()).map_err(|msg| one("type", msg))?;
                 let found = self.0.store.workspace(scope, *workspace_id).await?;
                 found.ok_or(Refusal::NotFound("workspace"))?;
                 self.check_name_free(*workspace_id, name).await?;
-                (*workspace_id, spec)
+                (*workspace_id, destination, consent, Map::new())
             }
             ConsentFor::Again(id) => {
                 let connection = self.stored_connection(scope, *id).await?;
-                let spec = destination(&connection.kind)?.spec();
-                consent_of(spec).map_err(|msg| one("connection", msg))?;
-                (connection.workspace_id, spec)
+                let destination = destination(&connection.kind)?;
+                let consent = consent_of(destination.spec()).map_err(|msg| one("connection", msg))?;
+                let workspace = self.workspace_of(&connection).await?;
+                let settings = self.0.vault.open_settings(&workspace, &connection)?;
+                (connection.workspace_id, destination, consent, consent.settings(&settings))
             }
         };
+        settings.extend(consent.settings(&new.settings));
+        let settings = destination
+            .check(&settings, self.0.http.policy())
+            .map_err(|errors| invalid("metadata", errors))?;
+        let spec = destination.spec();
         if app(self.0.vault.operator(), spec.kind).is_none() {
             let param = if matches!(new.of, ConsentFor::Again(_)) { "connection" } else { "type" };
             let msg = format!(
@@ -162,7 +172,14 @@ impl Engine {
             );
             return Err(EngineError::Meaningless(vec![FieldError::new(param, msg)]));
         }
-        let ticket = self.0.consents.add(workspace_id, spec.kind, new, (*self.1).clone(), self.0.clock.now());
+        let ticket = self.0.consents.add(
+            workspace_id,
+            spec.kind,
+            new,
+            settings,
+            (*self.1).clone(),
+            self.0.clock.now(),
+        );
         let ticket = ticket.ok_or(EngineError::TooMany("consents under way; try again in a few minutes"))?;
         Ok((ticket, self.0.clock.wall().after(LIFE)))
     }
@@ -189,7 +206,7 @@ impl Engine {
         let spec = destination(handed.kind).ok()?.spec();
         let (consent, operator) = (spec.consent?, self.0.vault.operator());
         let app = app(operator, spec.kind)?;
-        let mut url = Url::parse(&operator.at(consent.authorize)).ok()?;
+        let mut url = Url::parse(&operator.at(&consent.at(consent.authorize, &handed.settings))).ok()?;
         {
             let mut query = url.query_pairs_mut();
             query.append_pair("response_type", "code").append_pair("client_id", &app.client_id);
@@ -266,7 +283,7 @@ impl Engine {
             fields.push(("code_verifier", taken.verifier.expose()));
         }
         let secrets = [code.expose(), taken.verifier.expose()];
-        let given = ask::ask(vault.grants(), spec, consent, app, &fields, &secrets).await;
+        let given = ask::ask(vault.grants(), spec, consent, &taken.settings, app, &fields, &secrets).await;
         let given = given.map_err(|refused| {
             let next = match &refused {
                 Refused::App(_) => operators(spec),
@@ -278,14 +295,14 @@ impl Engine {
         match &taken.new.of {
             ConsentFor::New { workspace_id, kind, name } => {
                 let workspace = self.workspace_to_connect_in(*workspace_id).await?;
-                let learned = self.learned(destination, Map::new(), &given).await?;
+                let learned = self.learned(destination, taken.settings, &given).await?;
                 let new = (&workspace, kind.as_str(), name.as_str(), taken.new.created_by.as_str());
                 self.connect_new(new, learned, &given).await.map_err(ours)?;
                 Ok((name.clone(), true))
             }
             ConsentFor::Again(id) => {
                 let workspace = self.workspace_to_connect_in(taken.workspace_id).await?;
-                let name = self.connect_again(&workspace, *id, destination, &given).await?;
+                let name = self.connect_again(&workspace, *id, destination, (taken.settings, &given)).await?;
                 Ok((name, false))
             }
         }
@@ -402,7 +419,7 @@ impl Engine {
         workspace: &Workspace,
         id: ConnectionId,
         destination: &'static dyn Destination,
-        given: &Given,
+        (asked, given): (Map<String, Value>, &Given),
     ) -> Result<String, Failure> {
         let (scope, vault) = (Scope::Workspace(workspace.id), &self.0.vault);
         let stored = || async {
@@ -417,7 +434,8 @@ impl Engine {
             Ok((connection, settings))
         };
         let (_, before) = stored().await.map_err(ours)?;
-        let (learned, told) = self.learned(destination, before.clone(), given).await?;
+        let known = before.clone().into_iter().chain(asked).collect();
+        let (learned, told) = self.learned(destination, known, given).await?;
         let news: Vec<_> =
             learned.into_iter().filter(|(key, value)| before.get(key) != Some(value)).collect();
         let mut is_saved = false;

@@ -8,6 +8,7 @@ use super::NewConsent;
 use crate::domain::{audit::Actor, ids::WorkspaceId, secret::Secret, timestamp::Timestamp};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{collections::HashMap, time::Duration};
 
@@ -35,6 +36,7 @@ struct Waiting {
     workspace_id: WorkspaceId,
     kind: &'static str,
     new: NewConsent,
+    settings: Map<String, Value>,
     /// Who is told to have connected it.
     actor: Actor,
     ends_at: Timestamp,
@@ -51,6 +53,7 @@ struct Opened {
 /// What a browser is given as it opens a ticket.
 pub(super) struct Handed {
     pub kind: &'static str,
+    pub settings: Map<String, Value>,
     pub state: Secret,
     pub cookie: Secret,
     /// To be hashed for the vendor, which is shown it when the code is exchanged.
@@ -62,6 +65,8 @@ pub(super) struct Back {
     pub workspace_id: WorkspaceId,
     pub kind: &'static str,
     pub new: NewConsent,
+    /// What the consent goes by: it is asked for and exchanged where these say.
+    pub settings: Map<String, Value>,
     pub actor: Actor,
     pub verifier: Secret,
     pub redirect_uri: String,
@@ -83,6 +88,7 @@ impl Consents {
         workspace_id: WorkspaceId,
         kind: &'static str,
         new: NewConsent,
+        settings: Map<String, Value>,
         actor: Actor,
         now: Timestamp,
     ) -> Option<Secret> {
@@ -100,7 +106,7 @@ impl Consents {
         }
         let ticket = random();
         let ends_at = now.after(LIFE);
-        let waiting = Waiting { workspace_id, kind, new, actor, ends_at, opened: None };
+        let waiting = Waiting { workspace_id, kind, new, settings, actor, ends_at, opened: None };
         inner.by_ticket.insert(hash(&ticket), waiting);
         Some(ticket)
     }
@@ -115,12 +121,13 @@ impl Consents {
         let opened =
             Opened { state: hash(&state), cookie: hash(&cookie), verifier: verifier.clone(), redirect_uri };
         waiting.ends_at = now.after(LIFE);
-        let (kind, earlier) = (waiting.kind, waiting.opened.replace(opened));
+        let (kind, settings) = (waiting.kind, waiting.settings.clone());
+        let earlier = waiting.opened.replace(opened);
         if let Some(earlier) = earlier {
             inner.by_state.remove(&earlier.state);
         }
         inner.by_state.insert(hash(&state), ticket);
-        Some(Handed { kind, state, cookie, verifier })
+        Some(Handed { kind, settings, state, cookie, verifier })
     }
 
     /// Takes the one that came back in this browser, once. In another browser it is left where it is.
@@ -134,9 +141,9 @@ impl Consents {
             return Err(Stranger::OtherBrowser);
         }
         let taken = inner.remove(&ticket).ok_or(Stranger::Unknown)?;
-        let Waiting { workspace_id, kind, new, actor, opened, .. } = taken;
+        let Waiting { workspace_id, kind, new, settings, actor, opened, .. } = taken;
         let Opened { verifier, redirect_uri, .. } = opened.ok_or(Stranger::Unknown)?;
-        Ok(Back { workspace_id, kind, new, actor, verifier, redirect_uri })
+        Ok(Back { workspace_id, kind, new, settings, actor, verifier, redirect_uri })
     }
 }
 
@@ -187,8 +194,8 @@ mod tests {
         let workspace_id = WorkspaceId::from_uuid(Uuid::from_bytes([workspace; 16]));
         let of = ConsentFor::New { workspace_id, kind: "acme".to_owned(), name: "Acme".to_owned() };
         let by = Starter::Machine("key".to_owned());
-        let new = NewConsent { of, by, created_by: "test".to_owned() };
-        consents.add(workspace_id, "acme", new, Actor::system(), now)
+        let new = NewConsent { of, settings: Map::new(), by, created_by: "test".to_owned() };
+        consents.add(workspace_id, "acme", new, Map::new(), Actor::system(), now)
     }
 
     fn open(consents: &Consents, ticket: &Secret, now: Timestamp) -> Option<Handed> {

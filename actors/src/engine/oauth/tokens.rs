@@ -202,7 +202,8 @@ impl Inner {
         let version = grant.version;
         let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh.expose())];
         let secrets = [refresh.expose(), access.expose()];
-        let answer = ask::ask(&self.shared, spec, self.consent, app, &fields, &secrets).await;
+        let settings = self.settings().await.map_err(|err| (version, err))?;
+        let answer = ask::ask(&self.shared, spec, self.consent, &settings, app, &fields, &secrets).await;
         self.shared.faults.at("oauth.answered");
         match answer {
             Ok(given) => self.take(grant, given, refresh, last).await.map_err(|err| (version, err)),
@@ -262,13 +263,10 @@ impl Inner {
     /// Keeps what a token answer tells of the account with the connection's settings, where it is news.
     async fn keep(&self, told: &Map<String, Value>) -> Result<(), String> {
         let (shared, scope) = (&self.shared, Scope::Workspace(self.workspace_id));
-        let place = settings_place(self.workspace_id, self.id);
         for _ in 0..KEEP_TRIES {
             let found = shared.store.connection(scope, self.id).await.map_err(|err| err.to_string())?;
             let Some(mut connection) = found else { return Ok(()) };
-            let text = self.key.open(&connection.settings, &place).map_err(|err| err.to_string())?;
-            let mut settings: Map<String, Value> =
-                serde_json::from_slice(&text).map_err(|err| err.to_string())?;
+            let mut settings = self.open(&connection)?;
             if told.iter().all(|(key, value)| settings.get(key) == Some(value)) {
                 return Ok(());
             }
@@ -278,7 +276,7 @@ impl Inner {
                 errors.first().map_or_else(String::new, |err| format!("{} {}", err.param, err.msg))
             })?;
             let text = zeroize::Zeroizing::new(serde_json::to_vec(&settings).map_err(|err| err.to_string())?);
-            connection.settings = self.key.seal(&text, &place);
+            connection.settings = self.key.seal(&text, &settings_place(self.workspace_id, self.id));
             connection.updated_at = shared.clock.now();
             connection.version += 1;
             let act = Some(Act::of_system(connection.updated_at));
@@ -288,6 +286,26 @@ impl Inner {
             }
         }
         Err("the connection is being changed".to_owned())
+    }
+
+    /// The settings that say where the service is asked, if any do.
+    async fn settings(&self) -> Result<Map<String, Value>, TokenError> {
+        if self.consent.login.is_none() {
+            return Ok(Map::new());
+        }
+        let found = self.shared.store.connection(Scope::Workspace(self.workspace_id), self.id).await;
+        let connection = found.map_err(not_now)?;
+        let connection = connection.ok_or_else(|| TokenError::Later("the connection is gone".to_owned()))?;
+        self.open(&connection).map_err(|why| {
+            error!(connection_id = %self.id, %why, "settings cannot be read");
+            TokenError::Later("the stored settings cannot be read; see the server's log".to_owned())
+        })
+    }
+
+    fn open(&self, connection: &Connection) -> Result<Map<String, Value>, String> {
+        let place = settings_place(self.workspace_id, self.id);
+        let text = self.key.open(&connection.settings, &place).map_err(|err| err.to_string())?;
+        serde_json::from_slice(&text).map_err(|err| err.to_string())
     }
 
     async fn save(&self, grant: &Grant) -> Result<(), StoreError> {
