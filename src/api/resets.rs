@@ -6,7 +6,7 @@ use super::{
     form::Fields,
     invitations::{Deleted, TOKEN_BYTES_MAX},
     json::{Json, respond},
-    sign_in::{Changed, PASSWORD, is_password},
+    sign_in::{PASSWORD, is_password},
     users,
 };
 use crate::auth::{Caller, Origin};
@@ -24,6 +24,12 @@ pub(super) struct Created {
     /// Shown once. A link that was made before is worth nothing any more.
     link: String,
     expires_at: Timestamp,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChangedPassword")]
+pub(super) struct Changed {
+    changed: bool,
 }
 
 pub(super) async fn create(

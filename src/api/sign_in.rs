@@ -56,12 +56,6 @@ pub(super) struct SignedOut {
     signed_out: bool,
 }
 
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "ChangedPassword")]
-pub(super) struct Changed {
-    pub changed: bool,
-}
-
 pub(super) async fn sign_in(
     State(app): State<App>,
     origin: Origin,
@@ -76,10 +70,9 @@ pub(super) async fn sign_in(
         .check()?;
     may_try(&app, &origin, &email)?;
     match origin.engine(&app).sign_in(&email, password).await {
-        Ok(SignedIn { user, token, expires_at }) => {
+        Ok(signed_in) => {
             origin.from.inspect(|from| app.account_sign_ins.signed_in(&email, *from));
-            let shown = SignedInJson { access_token: token.expose(), expires_at, user: user.into() };
-            Ok(respond(StatusCode::OK, &shown))
+            Ok(shown(signed_in))
         }
         Err(EngineError::NotProven) => {
             let message = "the e-mail address or the password is wrong";
@@ -87,6 +80,10 @@ pub(super) async fn sign_in(
         }
         Err(err) => Err(err.into()),
     }
+}
+
+fn shown(SignedIn { user, token, expires_at }: SignedIn) -> Response {
+    respond(StatusCode::OK, &SignedInJson { access_token: token.expose(), expires_at, user: user.into() })
 }
 
 /// Ends all sign-ins of the user.
@@ -105,7 +102,7 @@ pub(super) struct PasswordForm {
     password: String,
 }
 
-/// Ends all sign-ins of the user, too.
+/// Ends all sign-ins of the user but for the one that its answer goes on with.
 pub(super) async fn change_password(
     State(app): State<App>,
     caller: Caller,
@@ -120,7 +117,7 @@ pub(super) async fn change_password(
         .check()?;
     may_try(&app, &caller.origin, email)?;
     match caller.engine(&app).change_password(*organization_id, *id, current, new).await {
-        Ok(()) => Ok(respond(StatusCode::OK, &Changed { changed: true })),
+        Ok(signed_in) => Ok(shown(signed_in)),
         Err(EngineError::NotProven) => {
             let err = ApiError::field("current_password", "is not the password you have");
             Err(caller.origin.refused(&app, err))

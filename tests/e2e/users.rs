@@ -214,8 +214,10 @@ async fn a_sign_in_ends_when_it_should() {
     let wrong = change("wrong horse battery", "another password").await;
     wrong.refused(400, "is not the password you have", "without the right one");
     assert_eq!(weft.status_with(&token).await, 200);
-    change(PASSWORD, "another password").await.answered(200, "changed");
-    assert_eq!(weft.status_with(&token).await, 401);
+    let elsewhere = weft.sign_in(&user).await;
+    let changed = change(PASSWORD, "another password").await.answered(200, "changed");
+    assert_eq!((weft.status_with(&token).await, weft.status_with(&elsewhere).await), (401, 401));
+    assert_eq!(weft.status_with(&text(&changed["access_token"])).await, 200, "who changed it goes on");
     weft.try_sign_in(&user.email, PASSWORD).await.refused(401, "is wrong", "the old password");
     let signed_in = weft.try_sign_in(&user.email, "another password").await.answered(200, "the new one");
     let token = text(&signed_in["access_token"]);

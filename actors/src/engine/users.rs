@@ -227,11 +227,15 @@ impl Engine {
         if user.disabled || Some(&user.password) != hash.as_ref() {
             return Err(EngineError::NotProven);
         }
+        Ok(self.signed_in(user))
+    }
+
+    fn signed_in(&self, user: User) -> SignedIn {
         let (organization_id, user_id, generation) = (user.organization_id, user.id, user.generation);
-        let expires_at = now.after(SIGN_IN_LIFE);
+        let expires_at = self.0.clock.wall().after(SIGN_IN_LIFE);
         let claims = UserClaims { organization_id, user_id, generation, expires_at };
         let token = self.0.vault.user_tokens.sign(&claims);
-        Ok(SignedIn { user, token, expires_at })
+        SignedIn { user, token, expires_at }
     }
 
     /// Ends all sign-ins of a user: no token of theirs is good once this returns.
@@ -239,14 +243,15 @@ impl Engine {
         self.change_user(organization, id, |user| user.generation += 1).await.map(drop)
     }
 
-    /// Gives a user another password, if they know the one they have, and ends all their sign-ins.
+    /// Gives a user another password, if they know the one they have, and ends all their sign-ins but for a
+    /// new one.
     pub async fn change_password(
         &self,
         organization: OrganizationId,
         id: UserId,
         current: Secret,
         new: Secret,
-    ) -> Result<(), EngineError> {
+    ) -> Result<SignedIn, EngineError> {
         let user = self.user(organization, id).await?.ok_or(Refusal::NotFound("user"))?;
         if !self.0.passwords.check(current, Some(user.password.clone())).await? {
             return Err(EngineError::NotProven);
@@ -258,7 +263,12 @@ impl Engine {
                 set_password(user, &after);
             }
         });
-        if changed.await?.password == after { Ok(()) } else { Err(Refusal::Stale("user").into()) }
+        let changed = changed.await?;
+        if changed.password == after {
+            Ok(self.signed_in(changed))
+        } else {
+            Err(Refusal::Stale("user").into())
+        }
     }
 
     /// Makes a link by which a user gets another password. Its token is shown this once; an earlier link is

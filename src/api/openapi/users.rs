@@ -93,16 +93,16 @@ pub fn tags() -> Vec<Tag> {
             .answers::<SignedOut>(200, "No token of the user is good any more.")
             .errors([404, 409]),
         Op::post("/api/v1/password", "changePassword", "Change one's password")
-            .about("Signs out everywhere, too.")
+            .about("Signs out everywhere, too; the answer has the token to go on with.")
             .asks(Read, Organization)
             .of_users()
             .takes::<sign_in::PasswordForm>()
-            .answers::<sign_in::Changed>(200, "It is changed.")
+            .answers::<SignedInJson<'_>>(200, "It is changed.")
             .errors([404, 409]),
         Op::post("/api/v1/password/reset", "resetPassword", "Get another password by a link")
             .about("Ends all sign-ins of the user.")
             .takes::<resets::Form>()
-            .answers::<sign_in::Changed>(200, "It is changed.")
+            .answers::<resets::Changed>(200, "It is changed.")
             .errors([401, 404, 409, 429, 503]),
     ];
     let usage = vec![
