@@ -42,7 +42,7 @@ pub const USER_AGENT: &str = concat!("Weft/", env!("CARGO_PKG_VERSION"));
 const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Unused connections kept to one host.
-const IDLE_PER_HOST_MAX: usize = 128;
+const IDLE_PER_HOST_MAX: usize = 1_024;
 
 /// How long making a connection may take, within the request's own time.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
