@@ -20,6 +20,7 @@ use crate::domain::{
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
+use url::Url;
 
 pub struct Salesforce;
 
@@ -66,19 +67,15 @@ static SPEC: Spec = Spec {
 };
 
 /// Whether this is a host of Salesforce's, and that alone: the operator's app shows its secret there.
-fn is_login(url: &str) -> bool {
-    let Some(host) = url.strip_prefix("https://").map(|rest| rest.strip_suffix('/').unwrap_or(rest)) else {
-        return false;
-    };
-    let is_domain = |domain: &str| {
-        !domain.is_empty()
-            && domain
-                .split('.')
-                .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
-            && domain.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
-    };
-    matches!(host, "login.salesforce.com" | "test.salesforce.com")
-        || host.strip_suffix(".my.salesforce.com").is_some_and(is_domain)
+fn is_login(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let is_theirs = url.host_str().is_some_and(|host| {
+        let domain = host.strip_suffix(".my.salesforce.com");
+        matches!(host, "login.salesforce.com" | "test.salesforce.com")
+            || domain.is_some_and(|domain| !domain.is_empty())
+    });
+    let is_plain = url.scheme() == "https" && url.port().is_none();
+    is_theirs && is_plain && url.origin().ascii_serialization() == text.trim_end_matches('/')
 }
 
 const PACE: Pace = Pace::of(10, Duration::from_secs(1), 5);

@@ -149,9 +149,7 @@ impl Vault {
         workspace: &Workspace,
         connection: &Connection,
     ) -> Result<Map<String, Value>, EngineError> {
-        let place = settings_place(workspace.id, connection.id);
-        let text = self.data_key(workspace)?.open(&connection.settings, &place).map_err(internal)?;
-        serde_json::from_slice(&text).map_err(internal)
+        settings_of(connection, &self.data_key(workspace)?).map_err(EngineError::Internal)
     }
 
     pub(super) async fn workspace_of(&self, connection: &Connection) -> Result<Workspace, String> {
@@ -183,6 +181,13 @@ fn join(errors: &[FieldError]) -> String {
 
 fn machine_secret_place(access_key: &str) -> String {
     format!("machine-key/{access_key}/secret")
+}
+
+/// A connection's settings, opened with the data key of its workspace.
+pub(super) fn settings_of(connection: &Connection, key: &SealingKey) -> Result<Map<String, Value>, String> {
+    let place = settings_place(connection.workspace_id, connection.id);
+    let text = key.open(&connection.settings, &place).map_err(|err| err.to_string())?;
+    serde_json::from_slice(&text).map_err(|err| err.to_string())
 }
 
 pub(super) fn settings_place(workspace: WorkspaceId, connection: ConnectionId) -> String {

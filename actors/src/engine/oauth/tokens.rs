@@ -24,7 +24,10 @@ use crate::{
         ids::{ConnectionId, WorkspaceId},
         secret::{SealingKey, Secret},
     },
-    engine::{seen_through::SeenThrough, vault::settings_place},
+    engine::{
+        seen_through::SeenThrough,
+        vault::{settings_of, settings_place},
+    },
     store::{Change, Refusal, Scope, StoreError},
 };
 use async_trait::async_trait;
@@ -266,7 +269,7 @@ impl Inner {
         for _ in 0..KEEP_TRIES {
             let found = shared.store.connection(scope, self.id).await.map_err(|err| err.to_string())?;
             let Some(mut connection) = found else { return Ok(()) };
-            let mut settings = self.open(&connection)?;
+            let mut settings = settings_of(&connection, &self.key)?;
             if told.iter().all(|(key, value)| settings.get(key) == Some(value)) {
                 return Ok(());
             }
@@ -296,16 +299,10 @@ impl Inner {
         let found = self.shared.store.connection(Scope::Workspace(self.workspace_id), self.id).await;
         let connection = found.map_err(not_now)?;
         let connection = connection.ok_or_else(|| TokenError::Later("the connection is gone".to_owned()))?;
-        self.open(&connection).map_err(|why| {
+        settings_of(&connection, &self.key).map_err(|why| {
             error!(connection_id = %self.id, %why, "settings cannot be read");
             TokenError::Later("the stored settings cannot be read; see the server's log".to_owned())
         })
-    }
-
-    fn open(&self, connection: &Connection) -> Result<Map<String, Value>, String> {
-        let place = settings_place(self.workspace_id, self.id);
-        let text = self.key.open(&connection.settings, &place).map_err(|err| err.to_string())?;
-        serde_json::from_slice(&text).map_err(|err| err.to_string())
     }
 
     async fn save(&self, grant: &Grant) -> Result<(), StoreError> {
